@@ -1,0 +1,4 @@
+//! Runs [`moqt_wire::fuzz::frames`] under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| moqt_wire::fuzz::frames(data));
