@@ -1,0 +1,294 @@
+//! The calling side.
+
+mod error;
+mod race;
+
+use std::{
+    fmt, io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
+
+use quinn::crypto::rustls::QuicClientConfig;
+
+pub use self::error::{CertificateProblem, DialError};
+use crate::{
+    Code, NetConnection, QuicConnection,
+    options::{TransportOptions, bind},
+    wire_code::Mapping,
+};
+
+/// Opens connections over either carrier; clones are handles to the same one.
+///
+/// Raw QUIC connections share one socket per address family, each WebTransport session has its own. Dropping
+/// it leaves established connections alone.
+#[derive(Clone)]
+pub struct Dialer(Arc<Inner>);
+
+struct Inner {
+    tls: rustls::ClientConfig,
+    transport: TransportOptions,
+    timeout: Duration,
+    v4: Result<quinn::Endpoint, Arc<io::Error>>,
+    v6: Result<quinn::Endpoint, Arc<io::Error>>,
+    #[cfg(feature = "webtransport")]
+    sessions: std::sync::Mutex<Vec<Arc<WebTransportEndpoint>>>,
+}
+
+#[cfg(feature = "webtransport")]
+type WebTransportEndpoint = wtransport::Endpoint<wtransport::endpoint::endpoint_side::Client>;
+
+impl Dialer {
+    /// How long one address may take to answer, unless there is a reason for another time.
+    pub const TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// Prepares to dial from any local address and port, with the trust and the identity in `tls`.
+    ///
+    /// The ALPNs in `tls` are replaced call by call. `timeout` is for each address, all handshakes included.
+    /// A machine without IPv6, or without IPv4, can dial the other. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// When there are sockets of neither family.
+    pub fn new(
+        tls: rustls::ClientConfig,
+        transport: TransportOptions,
+        timeout: Duration,
+    ) -> io::Result<Self> {
+        let v4 = endpoint((Ipv4Addr::UNSPECIFIED, 0).into(), &transport);
+        // Only for IPv6: the socket of IPv4 is there for the rest.
+        let v6 = endpoint((Ipv6Addr::UNSPECIFIED, 0).into(), &transport);
+        if let (Err(error), Err(_)) = (&v4, &v6) {
+            return Err(io::Error::new(error.kind(), error.to_string()));
+        }
+        Ok(Self(Arc::new(Inner {
+            tls,
+            transport,
+            timeout,
+            v4: v4.map_err(Arc::new),
+            v6: v6.map_err(Arc::new),
+            #[cfg(feature = "webtransport")]
+            sessions: std::sync::Mutex::default(),
+        })))
+    }
+
+    /// Finds the addresses of a host: a name, or an IP address with or without brackets.
+    ///
+    /// # Errors
+    ///
+    /// [`DialError::Dns`]: the host has none, or nobody knows.
+    pub async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, DialError> {
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        match tokio::net::lookup_host((bare, port)).await {
+            Ok(found) => {
+                let found: Vec<_> = found.collect();
+                if found.is_empty() { Err(DialError::dns(host, io::ErrorKind::NotFound)) } else { Ok(found) }
+            }
+            Err(error) => Err(DialError::dns(host, error)),
+        }
+    }
+
+    /// Connects over raw QUIC to whichever of `addresses` answers first, offering `alpns`.
+    ///
+    /// The addresses are tried in turn, families alternating; the next one starts when the one before failed
+    /// or has not answered for 250 ms. `server_name` is what the certificate must be for. The protocol that
+    /// the server picked is [`NetConnection::alpn`].
+    ///
+    /// # Errors
+    ///
+    /// Of all addresses, that failure which says most. See [`DialError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: what was begun is given up.
+    pub async fn connect_quic(
+        &self,
+        addresses: &[SocketAddr],
+        server_name: &str,
+        alpns: &[Vec<u8>],
+    ) -> Result<NetConnection, DialError> {
+        let config = self.client_config(alpns)?;
+        race::race(addresses, self.0.timeout, |address| {
+            let config = config.clone();
+            async move {
+                let endpoint = self.endpoint(address)?;
+                reachable(address)?;
+                let connecting = endpoint
+                    .connect_with(config, address, server_name)
+                    .map_err(|error| DialError::Invalid(Arc::new(error)))?;
+                let connection = connecting.await.map_err(DialError::from_quic)?;
+                Ok(QuicConnection::new(connection).into())
+            }
+        })
+        .await
+    }
+
+    /// Connects over WebTransport to `url` at whichever of `addresses` answers first.
+    ///
+    /// The addresses are those of the URL's host, tried as in [`connect_quic`](Self::connect_quic). Where the
+    /// host is an IP address, that one is used. `headers` go into the request.
+    ///
+    /// # Errors
+    ///
+    /// Of all addresses, that failure which says most. See [`DialError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: what was begun is given up.
+    #[cfg(feature = "webtransport")]
+    pub async fn connect_webtransport(
+        &self,
+        addresses: &[SocketAddr],
+        url: &str,
+        headers: &[(String, String)],
+    ) -> Result<NetConnection, DialError> {
+        use wtransport::endpoint::ConnectOptions;
+
+        let config = self.client_config(&[crate::listen::ALPN_HTTP3.to_vec()])?;
+        race::race(addresses, self.0.timeout, |address| {
+            let config = config.clone();
+            async move {
+                reachable(address)?;
+                let endpoint = self.webtransport_endpoint(address, config)?;
+                let mut request = ConnectOptions::builder(url);
+                for (name, value) in headers {
+                    request = request.add_header(name, value);
+                }
+                let session = endpoint
+                    .connect(request.build())
+                    .await
+                    .map_err(|error| DialError::from_session(error, address))?;
+                self.remember(endpoint);
+                Ok(crate::WebTransportConnection::new(session).into())
+            }
+        })
+        .await
+    }
+
+    /// Moves the raw QUIC connections of the socket's address family to that socket. Servers follow if they
+    /// allow it.
+    ///
+    /// # Errors
+    ///
+    /// When the socket cannot be used; the old one stays.
+    pub fn rebind(&self, socket: UdpSocket) -> io::Result<()> {
+        let endpoint = self.family(socket.local_addr()?);
+        let endpoint = endpoint.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))?;
+        endpoint.rebind(socket)
+    }
+
+    /// Closes all connections that it opened with `code` and `reason`, and opens no more over raw QUIC.
+    pub fn close(&self, code: Code, reason: &str) {
+        for endpoint in [&self.0.v4, &self.0.v6].into_iter().flatten() {
+            endpoint.close(Mapping::Plain.encode(code), reason.as_bytes());
+        }
+        #[cfg(feature = "webtransport")]
+        for endpoint in self.sessions().iter() {
+            let code = Mapping::WebTransport.encode(code).into_inner();
+            if let Ok(code) = wtransport::VarInt::try_from_u64(code) {
+                endpoint.close(code, reason.as_bytes());
+            }
+        }
+    }
+
+    /// Waits until none of its connections is left, so that peers have heard of their ends. Cancel safe.
+    pub async fn wait_idle(&self) {
+        for endpoint in [&self.0.v4, &self.0.v6].into_iter().flatten() {
+            endpoint.wait_idle().await;
+        }
+        #[cfg(feature = "webtransport")]
+        {
+            let sessions = self.sessions().clone();
+            for endpoint in sessions {
+                endpoint.wait_idle().await;
+            }
+        }
+    }
+
+    fn client_config(&self, alpns: &[Vec<u8>]) -> Result<quinn::ClientConfig, DialError> {
+        let mut tls = self.0.tls.clone();
+        tls.alpn_protocols = alpns.to_vec();
+        let crypto = QuicClientConfig::try_from(tls).map_err(|error| DialError::Invalid(Arc::new(error)))?;
+        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        config.transport_config(self.0.transport.to_quinn());
+        Ok(config)
+    }
+
+    fn family(&self, address: SocketAddr) -> &Result<quinn::Endpoint, Arc<io::Error>> {
+        if address.is_ipv4() { &self.0.v4 } else { &self.0.v6 }
+    }
+
+    fn endpoint(&self, address: SocketAddr) -> Result<&quinn::Endpoint, DialError> {
+        self.family(address)
+            .as_ref()
+            .map_err(|error| DialError::Unreachable { address, source: error.clone() })
+    }
+
+    #[cfg(feature = "webtransport")]
+    fn webtransport_endpoint(
+        &self,
+        address: SocketAddr,
+        config: quinn::ClientConfig,
+    ) -> Result<WebTransportEndpoint, DialError> {
+        let unreachable = |error| DialError::unreachable(address, error);
+        let (socket, _) = bind(any(address), self.0.transport.socket_buffer).map_err(unreachable)?;
+        let mut config =
+            wtransport::ClientConfig::builder().with_bind_socket(socket).build_with_quic_config(config);
+        config.set_dns_resolver(Fixed(address));
+        wtransport::Endpoint::client(config).map_err(unreachable)
+    }
+
+    /// Keeps the endpoint of a session within reach of [`close`](Self::close), and forgets those that are done.
+    #[cfg(feature = "webtransport")]
+    fn remember(&self, endpoint: WebTransportEndpoint) {
+        let mut sessions = self.sessions();
+        sessions.retain(|endpoint| endpoint.open_connections() > 0);
+        sessions.push(Arc::new(endpoint));
+    }
+
+    #[cfg(feature = "webtransport")]
+    fn sessions(&self) -> std::sync::MutexGuard<'_, Vec<Arc<WebTransportEndpoint>>> {
+        // No code that can panic runs under this lock.
+        self.0.sessions.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dialer").field("v4", &self.0.v4).field("v6", &self.0.v6).finish_non_exhaustive()
+    }
+}
+
+/// Answers every question with the address that is to be tried.
+#[cfg(feature = "webtransport")]
+#[derive(Debug)]
+struct Fixed(SocketAddr);
+
+#[cfg(feature = "webtransport")]
+impl wtransport::config::DnsResolver for Fixed {
+    fn resolve(&self, _host: &str) -> std::pin::Pin<Box<dyn wtransport::config::DnsLookupFuture>> {
+        Box::pin(std::future::ready(Ok(Some(self.0))))
+    }
+}
+
+/// The local side of `address`: any address of its family, any port.
+fn any(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    }
+}
+
+fn endpoint(local: SocketAddr, transport: &TransportOptions) -> io::Result<quinn::Endpoint> {
+    let (socket, _) = bind(local, transport.socket_buffer)?;
+    let runtime = Arc::new(quinn::TokioRuntime);
+    quinn::Endpoint::new(quinn::EndpointConfig::default(), None, socket, runtime)
+}
+
+/// Asks the system for a route, which sends nothing; QUIC itself takes a missing one for packet loss.
+fn reachable(address: SocketAddr) -> Result<(), DialError> {
+    UdpSocket::bind(any(address))
+        .and_then(|socket| socket.connect(address))
+        .map_err(|error| DialError::unreachable(address, error))
+}

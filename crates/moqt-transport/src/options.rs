@@ -1,0 +1,116 @@
+//! What can be set on a QUIC endpoint and on the socket beneath it.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
+
+use quinn::{IdleTimeout, VarInt, congestion};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// How fast to send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Congestion {
+    /// CUBIC: backs off on loss.
+    #[default]
+    Cubic,
+    /// New Reno: backs off on loss, and comes back more slowly.
+    NewReno,
+    /// BBR, version 1: keeps its rate under random loss, but floods a shallow queue. Experimental.
+    Bbr,
+}
+
+/// Settings of QUIC, for each connection of an endpoint, whichever side opened it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransportOptions {
+    /// How fast to send.
+    pub congestion: Congestion,
+    /// Unidirectional streams that the peer may have open at once; over WebTransport HTTP/3 takes three.
+    pub max_uni_streams: u32,
+    /// Bidirectional streams that the peer may have open at once; over WebTransport HTTP/3 takes one.
+    pub max_bidi_streams: u32,
+    /// Silence after which a connection counts as dead; the smaller one of both sides holds. `None` for never.
+    pub idle_timeout: Option<Duration>,
+    /// Silence after which to send a sign of life. `None` for never.
+    pub keep_alive: Option<Duration>,
+    /// Bytes of one stream that may arrive before they are read.
+    pub stream_window: u32,
+    /// Bytes of all streams of a connection that may arrive before they are read.
+    pub connection_window: u32,
+    /// Bytes of a connection that may be sent or wait to be sent, and are not yet acknowledged.
+    pub send_window: u64,
+    /// Size asked for each of the socket's buffers, in bytes; the system may grant less.
+    pub socket_buffer: usize,
+}
+
+impl Default for TransportOptions {
+    fn default() -> Self {
+        Self {
+            congestion: Congestion::Cubic,
+            max_uni_streams: 4096,
+            max_bidi_streams: 1024,
+            idle_timeout: Some(Duration::from_secs(30)),
+            keep_alive: Some(Duration::from_secs(4)),
+            stream_window: 1_250_000,
+            connection_window: 16 << 20,
+            send_window: 4 << 20,
+            socket_buffer: 4 << 20,
+        }
+    }
+}
+
+impl TransportOptions {
+    /// The same in `quinn`'s terms.
+    pub(crate) fn to_quinn(&self) -> Arc<quinn::TransportConfig> {
+        let mut config = quinn::TransportConfig::default();
+        config
+            .max_concurrent_uni_streams(self.max_uni_streams.into())
+            .max_concurrent_bidi_streams(self.max_bidi_streams.into())
+            .max_idle_timeout(self.idle_timeout.map(|idle| {
+                // Fails for more than 2^62 milliseconds.
+                IdleTimeout::try_from(idle).unwrap_or_else(|_| VarInt::MAX.into())
+            }))
+            .keep_alive_interval(self.keep_alive)
+            .stream_receive_window(self.stream_window.into())
+            .receive_window(self.connection_window.into())
+            .send_window(self.send_window);
+        match self.congestion {
+            Congestion::Cubic => {
+                config.congestion_controller_factory(Arc::new(congestion::CubicConfig::default()))
+            }
+            Congestion::NewReno => {
+                config.congestion_controller_factory(Arc::new(congestion::NewRenoConfig::default()))
+            }
+            Congestion::Bbr => {
+                config.congestion_controller_factory(Arc::new(congestion::BbrConfig::default()))
+            }
+        };
+        Arc::new(config)
+    }
+}
+
+/// The sizes that the system granted a socket's buffers, in bytes. Linux counts its own overhead in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketBuffers {
+    /// Of the buffer for sending.
+    pub send: usize,
+    /// Of the buffer for receiving.
+    pub receive: usize,
+}
+
+/// Binds a UDP socket, on all addresses of both families where `address` is `[::]`.
+pub(crate) fn bind(address: SocketAddr, buffer: usize) -> io::Result<(UdpSocket, SocketBuffers)> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if let IpAddr::V6(ip) = address.ip() {
+        socket.set_only_v6(!ip.is_unspecified())?;
+    }
+    socket.bind(&address.into())?;
+    // Smaller buffers cost throughput, not function; what was granted can be read.
+    let _ = socket.set_send_buffer_size(buffer);
+    let _ = socket.set_recv_buffer_size(buffer);
+    let buffers = SocketBuffers { send: socket.send_buffer_size()?, receive: socket.recv_buffer_size()? };
+    Ok((socket.into(), buffers))
+}

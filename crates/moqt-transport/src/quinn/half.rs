@@ -1,0 +1,343 @@
+//! One half of a QUIC stream with the contract's rules about drop, codes and ends.
+
+use std::{pin::Pin, slice, task};
+
+use bytes::Bytes;
+use quinn::{StoppedError, VarInt};
+use tokio::{runtime::Handle, sync::oneshot};
+
+use crate::{
+    Code, WriteError,
+    wire_code::{Mapping, decode},
+};
+
+/// A sending half, whoever owns the object behind it.
+#[derive(Debug)]
+pub(crate) enum Sender {
+    /// From our own `quinn` call.
+    Own(quinn::SendStream),
+    /// From the WebTransport session, which only lends the stream inside.
+    #[cfg(feature = "webtransport")]
+    Session(wtransport::SendStream),
+}
+
+impl Sender {
+    fn get(&mut self) -> &mut quinn::SendStream {
+        match self {
+            Self::Own(stream) => stream,
+            #[cfg(feature = "webtransport")]
+            Self::Session(stream) => stream.quic_stream_mut(),
+        }
+    }
+}
+
+/// A receiving half, whoever owns the object behind it.
+#[derive(Debug)]
+pub(crate) enum Receiver {
+    /// From our own `quinn` call.
+    Own(quinn::RecvStream),
+    /// From the WebTransport session, which only lends the stream inside.
+    #[cfg(feature = "webtransport")]
+    Session(wtransport::RecvStream),
+}
+
+impl Receiver {
+    fn get(&mut self) -> &mut quinn::RecvStream {
+        match self {
+            Self::Own(stream) => stream,
+            #[cfg(feature = "webtransport")]
+            Self::Session(stream) => stream.quic_stream_mut(),
+        }
+    }
+}
+
+/// Why a half could not go on, before the connection's error is put into words.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The peer gave the stream up: stopped for a sender, reset for a receiver.
+    Peer(Code),
+    /// Our side ended the stream before.
+    Closed,
+    /// The connection ended.
+    Lost(quinn::ConnectionError),
+}
+
+impl From<quinn::WriteError> for Failure {
+    fn from(error: quinn::WriteError) -> Self {
+        match error {
+            quinn::WriteError::Stopped(code) => Self::Peer(decode(code)),
+            quinn::WriteError::ConnectionLost(error) => Self::Lost(error),
+            // Early data is never used.
+            quinn::WriteError::ClosedStream | quinn::WriteError::ZeroRttRejected => Self::Closed,
+        }
+    }
+}
+
+impl From<quinn::ReadError> for Failure {
+    fn from(error: quinn::ReadError) -> Self {
+        match error {
+            quinn::ReadError::Reset(code) => Self::Peer(decode(code)),
+            quinn::ReadError::ConnectionLost(error) => Self::Lost(error),
+            // All reads are ordered, and early data is never used.
+            quinn::ReadError::ClosedStream
+            | quinn::ReadError::IllegalOrderedRead
+            | quinn::ReadError::ZeroRttRejected => Self::Closed,
+        }
+    }
+}
+
+/// The sending half; resets the stream when dropped unfinished, where `quinn` would finish it.
+#[derive(Debug)]
+pub(crate) struct SendHalf {
+    mapping: Mapping,
+    header: Header,
+    state: SendState,
+}
+
+/// Bytes of the carrier to go out with the first bytes of the user, so that an opened stream stays silent and
+/// its header gets the stream's priority.
+#[derive(Debug, Default)]
+pub(crate) struct Header {
+    /// What of it is still to be written.
+    pub(crate) bytes: Bytes,
+    /// Where to wait, if a stream is finished without bytes and flow control has no room for its header.
+    pub(crate) runtime: Option<Handle>,
+}
+
+#[derive(Debug)]
+enum SendState {
+    Open(Sender),
+    Finished(Sender),
+    /// Finished, with a task that still waits to write the header.
+    Finishing(Finishing),
+    Reset,
+}
+
+impl SendHalf {
+    pub(crate) fn new(sender: Sender, mapping: Mapping, header: Header) -> Self {
+        Self { mapping, header, state: SendState::Open(sender) }
+    }
+
+    pub(crate) async fn write_chunks(&mut self, chunks: &mut [Bytes]) -> Result<usize, Failure> {
+        let SendState::Open(sender) = &mut self.state else { return Err(Failure::Closed) };
+        if chunks.iter().all(Bytes::is_empty) {
+            return Ok(0);
+        }
+        while !self.header.bytes.is_empty() {
+            let mut all: Vec<Bytes> = Vec::with_capacity(1 + chunks.len());
+            all.push(self.header.bytes.clone());
+            all.extend_from_slice(chunks);
+            let written = sender.get().write_chunks(&mut all).await?.bytes;
+            // Nothing is awaited between the write and taking note of it.
+            let of_header = written.min(self.header.bytes.len());
+            drop(self.header.bytes.split_to(of_header));
+            let written = written - of_header;
+            if written > 0 {
+                advance(chunks, written);
+                return Ok(written);
+            }
+        }
+        Ok(sender.get().write_chunks(chunks).await?.bytes)
+    }
+
+    pub(crate) fn finish(&mut self) -> Result<(), WriteError> {
+        match std::mem::replace(&mut self.state, SendState::Reset) {
+            SendState::Open(mut sender) => {
+                if self.header_is_out(&mut sender) {
+                    // The only error is that it has ended before, which `Open` excludes.
+                    let _ = sender.get().finish();
+                    self.state = SendState::Finished(sender);
+                } else {
+                    let header = std::mem::take(&mut self.header);
+                    self.state = Finishing::start(sender, header, self.mapping);
+                }
+                Ok(())
+            }
+            ended => {
+                self.state = ended;
+                Err(WriteError::Closed)
+            }
+        }
+    }
+
+    /// Writes the header if that needs no waiting. Also true where nobody waits for it any more.
+    fn header_is_out(&mut self, sender: &mut Sender) -> bool {
+        while !self.header.bytes.is_empty() {
+            let write = std::pin::pin!(sender.get().write_chunks(slice::from_mut(&mut self.header.bytes)));
+            match write.poll(&mut task::Context::from_waker(task::Waker::noop())) {
+                task::Poll::Ready(Ok(_)) => {}
+                task::Poll::Ready(Err(_)) => return true,
+                task::Poll::Pending => return false,
+            }
+        }
+        true
+    }
+
+    pub(crate) fn reset(&mut self, code: Code) {
+        match std::mem::replace(&mut self.state, SendState::Reset) {
+            SendState::Open(mut sender) | SendState::Finished(mut sender) => {
+                // Fails only when all is delivered already.
+                let _ = sender.get().reset(self.mapping.encode(code));
+            }
+            SendState::Finishing(finishing) => finishing.reset(code),
+            SendState::Reset => {}
+        }
+    }
+
+    pub(crate) fn set_priority(&mut self, priority: i32) {
+        if let SendState::Open(sender) | SendState::Finished(sender) = &mut self.state {
+            // Fails only when all is delivered already.
+            let _ = sender.get().set_priority(priority);
+        }
+    }
+
+    pub(crate) async fn stopped(&mut self) -> Result<Option<Code>, quinn::ConnectionError> {
+        let result = match &mut self.state {
+            SendState::Open(sender) | SendState::Finished(sender) => sender.get().stopped().await,
+            SendState::Finishing(finishing) => finishing.stopped().await,
+            // `quinn` does not say when a reset was acknowledged, and the peer needs nothing more anyhow.
+            SendState::Reset => return Ok(None),
+        };
+        match result {
+            Ok(code) => Ok(code.map(decode)),
+            Err(StoppedError::ConnectionLost(error)) => Err(error),
+            // Early data is never used.
+            Err(StoppedError::ZeroRttRejected) => Ok(None),
+        }
+    }
+}
+
+impl Drop for SendHalf {
+    fn drop(&mut self) {
+        if let SendState::Open(_) = self.state {
+            self.reset(Code::NONE);
+        }
+    }
+}
+
+/// Takes `written` bytes off the front.
+fn advance(chunks: &mut [Bytes], mut written: usize) {
+    for chunk in chunks {
+        let taken = written.min(chunk.len());
+        drop(chunk.split_to(taken));
+        written -= taken;
+    }
+}
+
+type Stopped = Result<Option<VarInt>, StoppedError>;
+
+/// A stream that was finished before its header found room in the connection's flow control.
+struct Finishing {
+    stopped: Pin<Box<dyn Future<Output = Stopped> + Send + Sync>>,
+    result: Option<Stopped>,
+    reset: oneshot::Sender<Code>,
+}
+
+impl Finishing {
+    fn start(mut sender: Sender, header: Header, mapping: Mapping) -> SendState {
+        let stopped = Box::pin(sender.get().stopped());
+        let mut half = SendHalf::new(sender, mapping, Header::default());
+        let Some(runtime) = header.runtime else {
+            // Headers come with a runtime; without one the half is dropped, and so reset.
+            return SendState::Reset;
+        };
+        let (reset, reset_code) = oneshot::channel();
+        runtime.spawn(async move {
+            let mut header = [header.bytes];
+            tokio::select! {
+                biased;
+                Ok(code) = reset_code => half.reset(code),
+                written = half.write_whole(&mut header) => if written.is_ok() {
+                    // Cannot have ended before: this task is its only user.
+                    let _ = half.finish();
+                },
+            }
+        });
+        SendState::Finishing(Self { stopped, result: None, reset })
+    }
+
+    async fn stopped(&mut self) -> Stopped {
+        match &self.result {
+            Some(result) => result.clone(),
+            None => self.result.insert(self.stopped.as_mut().await).clone(),
+        }
+    }
+
+    fn reset(self, code: Code) {
+        // Nobody listens once the stream is finished; the header alone is not worth a reset then.
+        let _ = self.reset.send(code);
+    }
+}
+
+impl std::fmt::Debug for Finishing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Finishing").finish_non_exhaustive()
+    }
+}
+
+impl SendHalf {
+    async fn write_whole(&mut self, chunks: &mut [Bytes]) -> Result<(), Failure> {
+        while self.write_chunks(chunks).await? > 0 {}
+        Ok(())
+    }
+}
+
+/// The receiving half; stops the stream when dropped before its end.
+#[derive(Debug)]
+pub(crate) struct RecvHalf {
+    receiver: Receiver,
+    mapping: Mapping,
+    /// How it ended. `quinn` reports a reset once and a plain end ever after, so it is remembered here.
+    end: Option<RecvEnd>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum RecvEnd {
+    Finished,
+    Reset(Code),
+    Stopped,
+}
+
+impl RecvHalf {
+    pub(crate) fn new(receiver: Receiver, mapping: Mapping) -> Self {
+        Self { receiver, mapping, end: None }
+    }
+
+    pub(crate) async fn read_chunk(&mut self, max: usize) -> Result<Option<Bytes>, Failure> {
+        match self.end {
+            Some(RecvEnd::Finished) => return Ok(None),
+            Some(RecvEnd::Reset(code)) => return Err(Failure::Peer(code)),
+            Some(RecvEnd::Stopped) => return Err(Failure::Closed),
+            None if max == 0 => return Ok(Some(Bytes::new())),
+            None => {}
+        }
+        match self.receiver.get().read_chunk(max, true).await {
+            Ok(Some(chunk)) => Ok(Some(chunk.bytes)),
+            Ok(None) => {
+                self.end = Some(RecvEnd::Finished);
+                Ok(None)
+            }
+            Err(error) => {
+                let failure = Failure::from(error);
+                if let Failure::Peer(code) = failure {
+                    self.end = Some(RecvEnd::Reset(code));
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    pub(crate) fn stop(&mut self, code: Code) {
+        if self.end.is_none() {
+            self.end = Some(RecvEnd::Stopped);
+            // Fails only when the stream has ended already.
+            let _ = self.receiver.get().stop(self.mapping.encode(code));
+        }
+    }
+}
+
+impl Drop for RecvHalf {
+    fn drop(&mut self) {
+        self.stop(Code::NONE);
+    }
+}
