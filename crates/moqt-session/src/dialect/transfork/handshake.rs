@@ -1,0 +1,192 @@
+//! SESSION_CLIENT and SESSION_SERVER: which version, which encoding behind it, which extensions.
+//!
+//! Spec: digest 3.2 to 3.4.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use moqt_wire::{
+    Limits, Message as _, StreamDecoder, Version,
+    transfork::{EXT_ENCODING, EXT_PATH, Extensions, SessionClient, SessionServer, StreamKind},
+};
+
+use crate::error::{PeerMisbehaved, Reason, SessionError};
+
+/// The payload of [`EXT_ENCODING`] that stands for the encoding of draft 04.
+const DRAFT_04: &[u8] = &[1];
+
+/// What one side brings to the handshake.
+#[derive(Clone, Debug)]
+pub(crate) struct Offer {
+    /// Versions in order of preference.
+    pub(crate) versions: Vec<Version>,
+    /// What version 04 means when the handshake does not say.
+    pub(crate) unmarked_04: Version,
+    /// Path and query, for carriers that have no URL of their own; clients only.
+    pub(crate) path: Option<String>,
+    /// Whether the carrier brings a URL, so that a path in the handshake is wrong.
+    pub(crate) carrier_has_url: bool,
+}
+
+/// What both sides agreed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Negotiated {
+    pub(crate) version: Version,
+    /// The client's path and query, where the handshake carried it.
+    pub(crate) path: Option<String>,
+}
+
+/// Why the handshake failed, and the code for the Session stream.
+#[derive(Debug)]
+pub(crate) struct HandshakeError {
+    pub(crate) error: SessionError,
+    pub(crate) reason: Reason,
+}
+
+impl From<PeerMisbehaved> for HandshakeError {
+    fn from(rule: PeerMisbehaved) -> Self {
+        Self { reason: rule.reason(), error: rule.into() }
+    }
+}
+
+impl From<moqt_wire::DecodeError> for HandshakeError {
+    fn from(error: moqt_wire::DecodeError) -> Self {
+        PeerMisbehaved::from(error).into()
+    }
+}
+
+impl Offer {
+    fn codes(&self) -> Vec<u64> {
+        let mut codes = Vec::new();
+        for version in &self.versions {
+            let code = version.spec().code;
+            if !codes.contains(&code) {
+                codes.push(code);
+            }
+        }
+        codes
+    }
+
+    fn knows_draft_04(&self) -> bool {
+        self.versions.contains(&Version::TRANSFORK_04)
+    }
+
+    fn extensions(&self, client: bool) -> Extensions {
+        let mut extensions = Extensions::default();
+        if self.knows_draft_04() {
+            extensions.set(EXT_ENCODING, Bytes::from_static(DRAFT_04));
+        }
+        if let Some(path) = self.path.as_ref().filter(|_| client && !self.carrier_has_url) {
+            extensions.set(EXT_PATH, Bytes::copy_from_slice(path.as_bytes()));
+        }
+        extensions
+    }
+
+    /// The row behind a code, once both sides' extensions are known.
+    fn row(&self, code: u64, theirs: &Extensions) -> Option<Version> {
+        let draft_04 = Version::TRANSFORK_04.spec().code;
+        if code != draft_04 {
+            return self.versions.iter().copied().find(|version| version.spec().code == code);
+        }
+        let marked = self.knows_draft_04() && theirs.bytes(EXT_ENCODING).is_some_and(|p| p == DRAFT_04);
+        if marked {
+            return Some(Version::TRANSFORK_04);
+        }
+        Some(self.unmarked_04)
+    }
+
+    fn negotiated(&self, code: u64, theirs: &Extensions, path: Option<String>) -> Option<Negotiated> {
+        let version = self.row(code, theirs)?;
+        Some(Negotiated { version, path })
+    }
+}
+
+fn decoder(limits: &Limits) -> StreamDecoder {
+    // SESSION_CLIENT and SESSION_SERVER read the same in every row.
+    StreamDecoder::new(Version::TRANSFORK_04.spec(), limits.clone())
+}
+
+fn write_type(out: &mut BytesMut) {
+    let session = StreamKind::Session.to_wire(Version::TRANSFORK_04.spec()).unwrap_or(0);
+    out.put_u8(u8::try_from(session).unwrap_or(0));
+}
+
+/// The client's half.
+#[derive(Debug)]
+pub(crate) struct ClientHandshake {
+    offer: Offer,
+    pub(crate) decoder: StreamDecoder,
+}
+
+impl ClientHandshake {
+    pub(crate) fn new(offer: Offer, limits: &Limits) -> Self {
+        Self { offer, decoder: decoder(limits) }
+    }
+
+    /// The first bytes of the Session stream.
+    ///
+    /// # Errors
+    ///
+    /// When the path does not fit.
+    pub(crate) fn hello(&self) -> Result<Bytes, moqt_wire::EncodeError> {
+        let mut out = BytesMut::new();
+        write_type(&mut out);
+        let hello = SessionClient { versions: self.offer.codes(), extensions: self.offer.extensions(true) };
+        hello.encode(Version::TRANSFORK_04.spec(), &mut out)?;
+        Ok(out.freeze())
+    }
+
+    /// Looks at what the server has said so far; `None`: more bytes.
+    pub(crate) fn advance(&mut self) -> Result<Option<Negotiated>, HandshakeError> {
+        let Some(answer) = self.decoder.next::<SessionServer>()? else { return Ok(None) };
+        if !self.offer.codes().contains(&answer.version) {
+            return Err(PeerMisbehaved::VersionNotOffered(answer.version).into());
+        }
+        if answer.extensions.contains(EXT_PATH) {
+            return Err(PeerMisbehaved::UnexpectedPath.into());
+        }
+        let negotiated = self.offer.negotiated(answer.version, &answer.extensions, None);
+        Ok(Some(negotiated.ok_or(PeerMisbehaved::VersionNotOffered(answer.version))?))
+    }
+}
+
+/// The server's half.
+#[derive(Debug)]
+pub(crate) struct ServerHandshake {
+    offer: Offer,
+    typed: bool,
+    pub(crate) decoder: StreamDecoder,
+}
+
+impl ServerHandshake {
+    pub(crate) fn new(offer: Offer, limits: &Limits) -> Self {
+        Self { offer, typed: false, decoder: decoder(limits) }
+    }
+
+    /// Looks at what the client has said so far; `None`: more bytes. Else what to answer, and what holds then.
+    pub(crate) fn advance(&mut self) -> Result<Option<(Bytes, Negotiated)>, HandshakeError> {
+        if !self.typed {
+            let Some(kind) = self.decoder.next_varint()? else { return Ok(None) };
+            if StreamKind::bidi(Version::TRANSFORK_04.spec(), kind) != Some(StreamKind::Session) {
+                return Err(PeerMisbehaved::NotSessionFirst(kind).into());
+            }
+            self.typed = true;
+        }
+        let Some(hello) = self.decoder.next::<SessionClient>()? else { return Ok(None) };
+        let path = match hello.extensions.bytes(EXT_PATH) {
+            Some(_) if self.offer.carrier_has_url => return Err(PeerMisbehaved::UnexpectedPath.into()),
+            Some(path) => Some(String::from_utf8_lossy(path).into_owned()),
+            None => None,
+        };
+        let code = self.offer.codes().into_iter().find(|code| hello.versions.contains(code));
+        let negotiated =
+            code.and_then(|code| self.offer.negotiated(code, &hello.extensions, path).map(|n| (code, n)));
+        let Some((code, negotiated)) = negotiated else {
+            let error = SessionError::Version { offered: hello.versions };
+            return Err(HandshakeError { error, reason: Reason::Version });
+        };
+        let answer = SessionServer { version: code, extensions: self.offer.extensions(false) };
+        let answer = answer
+            .to_bytes(Version::TRANSFORK_04.spec())
+            .map_err(|_| HandshakeError { error: SessionError::LocallyClosed, reason: Reason::Internal })?;
+        Ok(Some((answer, negotiated)))
+    }
+}

@@ -1,0 +1,138 @@
+//! Groups going out: from a group of the model onto a unidirectional stream of its own.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI32, Ordering},
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use moqt_transport::{Connection, SendStream, WriteError};
+use moqt_wire::{GroupSequence, Message as _, SubscribeId, frame_header, transfork};
+
+use crate::{
+    dialect::{Dialect, GroupFormat},
+    error::Reason,
+    model::{GroupConsumer, Part},
+};
+
+/// Most parts gathered for one vectored write.
+const BATCH: usize = 32;
+/// Batches written before other streams of the session get their turn.
+const TURN: usize = 16;
+
+/// The backend's priority of a stream; changed by the driver while the stream is written.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rank(Arc<AtomicI32>);
+
+impl Rank {
+    pub(super) fn set(&self, rank: i32) {
+        self.0.store(rank, Ordering::Relaxed);
+    }
+
+    fn value(&self) -> i32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How a group stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// The peer has all of it.
+    Whole,
+    /// Given up; the peer needs a gap with this reason.
+    Lost(Reason),
+    /// The connection ended.
+    Gone,
+}
+
+/// Sends one group, each piece as soon as it is there, and waits until the peer has it.
+pub(super) async fn send<C: Connection>(
+    connection: C,
+    dialect: &'static dyn Dialect,
+    subscribe_id: u64,
+    mut group: GroupConsumer,
+    rank: Rank,
+) -> Sent {
+    let Ok(mut stream) = connection.open_uni().await else { return Sent::Gone };
+    let mut current = rank.value();
+    stream.set_priority(current);
+
+    let GroupFormat::Transfork = dialect.group_format();
+    let spec = dialect.version().spec();
+    let mut headers = BytesMut::with_capacity(64);
+    let header =
+        transfork::Group { subscribe: SubscribeId(subscribe_id), sequence: GroupSequence(group.sequence()) };
+    headers
+        .put_u8(transfork::StreamKind::Group.to_wire(spec).and_then(|t| u8::try_from(t).ok()).unwrap_or(0));
+    if header.encode(spec, &mut headers).is_err() {
+        stream.reset(dialect.code(Reason::Internal));
+        return Sent::Lost(Reason::Internal);
+    }
+
+    let mut parts = Vec::with_capacity(BATCH);
+    let mut chunks: Vec<Bytes> = Vec::with_capacity(BATCH * 2 + 1);
+    chunks.push(headers.split().freeze());
+    let mut turn = 0;
+    loop {
+        // What is not there yet is not waited for while there is something to write.
+        if chunks.is_empty() {
+            let gathered = std::future::poll_fn(|cx| group.poll_parts(cx, BATCH, &mut parts)).await;
+            match gathered {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    let reason = error.reason();
+                    stream.reset(dialect.code(reason));
+                    return Sent::Lost(reason);
+                }
+            }
+        }
+        for part in parts.drain(..) {
+            match part {
+                Part::Frame(meta) => {
+                    frame_header(meta.size, &mut headers);
+                    chunks.push(headers.split().freeze());
+                }
+                Part::Chunk(chunk) => chunks.push(chunk),
+            }
+        }
+        let wanted = rank.value();
+        if wanted != current {
+            current = wanted;
+            stream.set_priority(current);
+        }
+        match write(&mut stream, &mut chunks).await {
+            Ok(()) => {}
+            Err(WriteError::Stopped(code)) => {
+                stream.reset(code);
+                return Sent::Lost(dialect.reason(code));
+            }
+            Err(_) => return Sent::Gone,
+        }
+        turn += 1;
+        if turn % TURN == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    if stream.finish().is_err() {
+        return Sent::Gone;
+    }
+    match stream.stopped().await {
+        Ok(None) => Sent::Whole,
+        Ok(Some(code)) => {
+            stream.reset(code);
+            Sent::Lost(dialect.reason(code))
+        }
+        Err(_) => Sent::Gone,
+    }
+}
+
+async fn write<S: SendStream>(stream: &mut S, chunks: &mut Vec<Bytes>) -> Result<(), WriteError> {
+    while !chunks.is_empty() {
+        stream.write_chunks(chunks).await?;
+        // Chunks written whole are empty; they stand in front.
+        let written = chunks.iter().take_while(|chunk| chunk.is_empty()).count();
+        chunks.drain(..written);
+    }
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! Groups coming in: from a unidirectional stream into a group of the model.
+
+use bytes::Bytes;
+use moqt_transport::{Code, ReadError, RecvStream};
+use moqt_wire::{FrameDecoder, FrameEvent, Limits, transfork};
+
+use super::control::{TypeError, stream_type};
+use crate::{
+    dialect::{Dialect, GroupFormat},
+    error::{GroupError, Reason},
+    model::{FrameMeta, GroupProducer},
+};
+
+/// Most bytes taken from a group stream at a time; what is there comes in one piece.
+const CHUNK: usize = 64 * 1024;
+
+/// Which group a stream carries, and the stream behind the header.
+#[derive(Debug)]
+pub(super) struct Head<R> {
+    pub(super) subscribe_id: u64,
+    pub(super) sequence: u64,
+    pub(super) stream: R,
+    pub(super) rest: Vec<Bytes>,
+}
+
+/// What a new unidirectional stream turned out to be.
+#[derive(Debug)]
+pub(super) enum Opened<R> {
+    Group(Head<R>),
+    /// Of a type that the version does not have; the stream was not yet stopped.
+    Unknown(u64, R),
+    /// Malformed, and stopped for it; or gone.
+    Dropped,
+}
+
+/// Reads a unidirectional stream up to the group's first frame.
+pub(super) async fn open<R: RecvStream>(
+    mut stream: R,
+    dialect: &'static dyn Dialect,
+    limits: Limits,
+) -> Opened<R> {
+    let (stream_type, mut decoder) = match stream_type(&mut stream, dialect, &limits).await {
+        Ok(opened) => opened,
+        Err(TypeError::Misbehaved(rule)) => {
+            stream.stop(dialect.code(rule.reason()));
+            return Opened::Dropped;
+        }
+        Err(TypeError::Gone) => return Opened::Dropped,
+    };
+    let GroupFormat::Transfork = dialect.group_format();
+    let spec = dialect.version().spec();
+    if transfork::StreamKind::uni(spec, stream_type) != Some(transfork::StreamKind::Group) {
+        return Opened::Unknown(stream_type, stream);
+    }
+    loop {
+        match decoder.next::<transfork::Group>() {
+            Ok(Some(group)) => {
+                let (subscribe_id, sequence) = (group.subscribe.0, group.sequence.0);
+                let rest = decoder.take_rest().collect();
+                return Opened::Group(Head { subscribe_id, sequence, stream, rest });
+            }
+            Ok(None) => {}
+            Err(_) => {
+                stream.stop(dialect.code(Reason::Malformed));
+                return Opened::Dropped;
+            }
+        }
+        match stream.read_chunk(CHUNK).await {
+            Ok(Some(chunk)) => decoder.push(chunk),
+            Ok(None) | Err(_) => return Opened::Dropped,
+        }
+    }
+}
+
+/// Moves frames from the stream into the group, each piece as it comes.
+pub(super) async fn frames<R: RecvStream>(
+    mut stream: R,
+    rest: Vec<Bytes>,
+    group: GroupProducer,
+    dialect: &'static dyn Dialect,
+    limits: Limits,
+) {
+    match copy(&mut stream, rest, &group, dialect, limits).await {
+        Ok(()) => {
+            let _ = group.finish();
+        }
+        Err(error) => {
+            stream.stop(stop_code(dialect, &error));
+            group.end(error);
+        }
+    }
+}
+
+async fn copy<R: RecvStream>(
+    stream: &mut R,
+    rest: Vec<Bytes>,
+    group: &GroupProducer,
+    dialect: &'static dyn Dialect,
+    limits: Limits,
+) -> Result<(), GroupError> {
+    let mut frames = FrameDecoder::new(limits);
+    rest.into_iter().for_each(|chunk| frames.push(chunk));
+    loop {
+        loop {
+            match frames.next().map_err(|_| GroupError::TooLarge)? {
+                Some(FrameEvent::Begin { size }) => group.begin_frame(FrameMeta::sized(size))?,
+                Some(FrameEvent::Payload(payload)) => group.append_payload(payload)?,
+                Some(FrameEvent::End) => {}
+                None => break,
+            }
+        }
+        match stream.read_chunk(CHUNK).await {
+            Ok(Some(chunk)) => frames.push(chunk),
+            Ok(None) => return frames.finish().map_err(|_| GroupError::WrongSize),
+            Err(ReadError::Reset(code)) => return Err(GroupError::Reset(dialect.reason(code))),
+            Err(_) => return Err(GroupError::Reset(Reason::Transport)),
+        }
+    }
+}
+
+fn stop_code(dialect: &'static dyn Dialect, error: &GroupError) -> Code {
+    match error {
+        // Nobody reads it any more.
+        GroupError::Expired | GroupError::Finished | GroupError::Reset(_) => dialect.code(Reason::Cancelled),
+        other => dialect.code(other.reason()),
+    }
+}

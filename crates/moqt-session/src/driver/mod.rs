@@ -1,0 +1,466 @@
+//! The async shell: one task a session that carries bytes between streams and the core.
+//!
+//! Everything a session waits for is a future in one set, so a frame that arrives wakes the sessions that
+//! read it once each, and nothing else. The core is owned by the task: no lock is held over an await because
+//! there is none.
+
+mod control;
+mod egress;
+mod handshake;
+mod ingest;
+mod outbox;
+mod publish;
+mod subscribe;
+
+use std::{collections::BTreeMap, pin::Pin, sync::Arc};
+
+use futures_util::{
+    StreamExt as _,
+    future::{AbortHandle, Abortable},
+    stream::FuturesUnordered,
+};
+use moqt_transport::{Code, Connection, ConnectionError, RecvStream as _, SendStream as _};
+use moqt_wire::StreamDecoder;
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{Instrument as _, debug, trace, warn};
+
+pub(crate) use handshake::{Established, accept, connect};
+
+use self::{
+    control::{Read, Reader, TypeError},
+    outbox::{End, Outbox, Wrote},
+    publish::Serving,
+    subscribe::Wish,
+};
+use crate::{
+    dialect::Dialect,
+    error::{PeerMisbehaved, Reason, SessionError, TrackError},
+    model::{AnnounceConsumer, AnnounceProducer, Announced, TrackConsumer, TrackEvent},
+    origin::Origin,
+    proto::{Endpoint, Event, Info, Limits, Output, Refused, RequestId, RequestKind, Sender},
+    session::{Command, State},
+};
+
+/// Starts a session's task.
+#[expect(clippy::disallowed_methods, reason = "the driver is where a session's task begins")]
+pub(crate) fn start<C: Connection>(
+    established: Established<C>,
+    limits: Limits,
+    origin: Arc<dyn Origin>,
+    commands: mpsc::Receiver<Command>,
+    state: watch::Sender<State>,
+    span: tracing::Span,
+) {
+    let Established { connection, side, dialect, send, recv, decoder, .. } = established;
+    let endpoint = Endpoint::new(dialect, side, limits.clone());
+    let mut driver = Driver {
+        connection,
+        dialect,
+        endpoint,
+        limits,
+        origin,
+        state,
+        work: FuturesUnordered::new(),
+        outboxes: BTreeMap::new(),
+        readers: BTreeMap::new(),
+        uses: BTreeMap::new(),
+        groups_in: 0,
+        closing: false,
+        ending: None,
+    };
+    driver.adopt(Endpoint::SESSION, send);
+    driver.read(Endpoint::SESSION, recv, decoder);
+    driver.wait_for(commands);
+    tokio::spawn(driver.run().instrument(span));
+}
+
+/// The one task of a session.
+struct Driver<C: Connection> {
+    connection: C,
+    dialect: &'static dyn Dialect,
+    endpoint: Endpoint,
+    limits: Limits,
+    origin: Arc<dyn Origin>,
+    state: watch::Sender<State>,
+    work: FuturesUnordered<Work<C>>,
+    /// What waits to be written, for each request whose half is open.
+    outboxes: BTreeMap<RequestId, Outbox>,
+    /// Stops the reading of a request's stream, with a code for the peer.
+    readers: BTreeMap<RequestId, oneshot::Sender<Code>>,
+    /// Who uses a request.
+    uses: BTreeMap<RequestId, Use>,
+    /// Group streams of the peer that are open.
+    groups_in: usize,
+    /// Whether the user wants the end.
+    closing: bool,
+    /// Why the session ends, once that is decided.
+    ending: Option<SessionError>,
+}
+
+type Work<C> = Pin<Box<dyn Future<Output = Done<C>> + Send>>;
+
+/// Who uses a request.
+enum Use {
+    /// The peer's subscription.
+    Serving(Serving),
+    /// The peer watches our names; aborts the feeding.
+    Watched(AbortHandle),
+    /// The peer's question; aborts the answering.
+    InfoAsked(AbortHandle),
+    /// Our subscription.
+    Wish(Box<Wish>),
+    /// We watch the peer's names.
+    Watching(AnnounceProducer),
+    /// Our question.
+    Asking(subscribe::InfoReply),
+}
+
+/// What one of the session's futures came to.
+enum Done<C: Connection> {
+    Closed(ConnectionError),
+    Command(mpsc::Receiver<Command>, Option<Command>),
+    AcceptedBi(Result<(C::SendStream, C::RecvStream), ConnectionError>),
+    AcceptedUni(Result<C::RecvStream, ConnectionError>),
+    /// A bidirectional stream of the peer said its type, or did not.
+    Typed(C::SendStream, C::RecvStream, Result<(u64, StreamDecoder), TypeError>),
+    /// A stream for a request of ours is open.
+    Opened(RequestId, Outbox, Result<(C::SendStream, C::RecvStream), ConnectionError>),
+    Read(Box<Reader<C::RecvStream>>, Read),
+    Wrote(RequestId, Wrote),
+    GroupOpened(ingest::Opened<C::RecvStream>),
+    Ingested,
+    TrackAnswer(RequestId, Result<TrackConsumer, Reason>),
+    TrackEvent(RequestId, TrackConsumer, Result<Option<TrackEvent>, TrackError>),
+    GroupSent(RequestId, u64, egress::Sent),
+    NamesChanged(RequestId, AnnounceConsumer, Option<Announced>),
+    InfoAnswer(RequestId, Result<Info, Reason>),
+    /// Nobody reads what our request brings.
+    Unused(RequestId),
+    /// The peer had its time to agree to the end.
+    CloseTimeout,
+    /// Of no further consequence.
+    Nothing,
+}
+
+impl<C: Connection> Driver<C> {
+    async fn run(mut self) {
+        debug!("session established");
+        let connection = self.connection.clone();
+        self.spawn(async move { Done::Closed(connection.closed().await) });
+        self.accept_bi();
+        self.accept_uni();
+        let error = loop {
+            while let Some(output) = self.endpoint.poll_output() {
+                self.perform(output);
+            }
+            if let Some(error) = self.ending.take() {
+                break error;
+            }
+            match self.work.next().await {
+                Some(done) => self.handle(done),
+                None => break SessionError::LocallyClosed,
+            }
+        };
+        self.end(error);
+    }
+
+    /// Tells everybody why, and closes the connection.
+    fn end(mut self, error: SessionError) {
+        let error = if self.closing { SessionError::LocallyClosed } else { error };
+        debug!(reason = %error, "session ended");
+        for (_, used) in std::mem::take(&mut self.uses) {
+            match used {
+                Use::Wish(wish) => wish.fail(TrackError::Session(error.clone())),
+                Use::Asking(reply) => {
+                    let _ = reply.send(Err(error.clone().into()));
+                }
+                Use::Serving(_) | Use::Watched(_) | Use::InfoAsked(_) | Use::Watching(_) => {}
+            }
+        }
+        if let Some(reason) = error.farewell() {
+            let words = match &error {
+                SessionError::Closed { .. } | SessionError::LocallyClosed => String::new(),
+                other => other.to_string(),
+            };
+            self.connection.close(self.dialect.code(reason), &words);
+        }
+        self.state.send_modify(|state| state.closed = Some(error));
+    }
+
+    fn handle(&mut self, done: Done<C>) {
+        match done {
+            Done::Closed(error) => self.lost(error),
+            Done::Command(commands, command) => self.command(commands, command),
+            Done::AcceptedBi(Ok((send, recv))) => {
+                self.accept_bi();
+                self.accepted(send, recv);
+            }
+            Done::AcceptedUni(Ok(recv)) => {
+                self.accept_uni();
+                self.group_stream(recv);
+            }
+            Done::AcceptedBi(Err(_)) | Done::AcceptedUni(Err(_)) | Done::Nothing => {}
+            Done::Typed(send, recv, typed) => self.typed(send, recv, typed),
+            Done::Opened(request, outbox, Ok((send, recv))) => {
+                self.write(request, outbox, send);
+                let decoder = StreamDecoder::new(self.dialect.version().spec(), self.limits.wire.clone());
+                self.read(request, recv, decoder);
+            }
+            Done::Opened(..) => {}
+            Done::Read(reader, read) => self.got(reader, read),
+            Done::Wrote(request, wrote) => {
+                if let Wrote::Stopped(code) = wrote {
+                    self.endpoint.handle_stopped(request, code);
+                }
+            }
+            Done::GroupOpened(opened) => self.group_opened(opened),
+            Done::Ingested => self.groups_in = self.groups_in.saturating_sub(1),
+            Done::TrackAnswer(request, answer) => self.track_answer(request, answer),
+            Done::TrackEvent(request, track, event) => self.track_event(request, track, event),
+            Done::GroupSent(request, sequence, sent) => self.group_sent(request, sequence, sent),
+            Done::NamesChanged(request, names, event) => self.names_changed(request, names, event),
+            Done::InfoAnswer(request, answer) => self.info_answer(request, answer),
+            Done::Unused(request) => self.unused(request),
+            Done::CloseTimeout => self.ending = Some(SessionError::LocallyClosed),
+        }
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Open { request, kind } => self.open(request, kind),
+            Output::Send { request, message } => {
+                trace!(request = request.0, message = message.name(), "send");
+                let Some(outbox) = self.outboxes.get(&request) else { return };
+                match outbox.push(|out| self.dialect.encode(&message, out)) {
+                    Ok(waiting) if waiting > self.limits.outbox_bytes => {
+                        warn!(request = request.0, waiting, "peer does not read its stream");
+                        self.endpoint.refuse(request, Reason::TooMany);
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        debug!(request = request.0, %error, "cannot be said in this version");
+                        self.endpoint.unspeakable(request, &message);
+                    }
+                }
+            }
+            Output::Finish { request } => {
+                if let Some(outbox) = self.outboxes.remove(&request) {
+                    outbox.end(End::Finish);
+                }
+            }
+            Output::Reset { request, code } => {
+                if let Some(outbox) = self.outboxes.remove(&request) {
+                    outbox.end(End::Reset(code));
+                }
+            }
+            Output::Stop { request, code } => self.stop_reading(request, code),
+            Output::Forget { request } => match self.uses.remove(&request) {
+                Some(Use::Serving(serving)) => serving.abort(),
+                Some(Use::Watched(work) | Use::InfoAsked(work)) => work.abort(),
+                _ => {}
+            },
+            Output::Event(event) => self.event(event),
+            Output::Close(error) => {
+                if let SessionError::Peer(rule) = &error {
+                    warn!(%rule, "peer broke the protocol");
+                }
+                self.ending.get_or_insert(error);
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Subscribed { request, subscribe } => self.subscribed(request, subscribe),
+            Event::Updated { request, update } => self.updated(request, update),
+            Event::Unsubscribed { request, graceful } => self.unsubscribed(request, graceful),
+            Event::Watched { request, interest } => self.watched(request, interest),
+            Event::Unwatched { request } => {
+                if let Some(Use::Watched(feeding)) = self.uses.remove(&request) {
+                    feeding.abort();
+                }
+            }
+            Event::InfoAsked { request, name } => self.info_asked(request, name),
+            Event::Accepted { request, info } => self.wish_accepted(request, info),
+            Event::Gap { request, gap } => self.wish_gap(request, gap),
+            Event::Announced { request, event } => self.announced(request, event),
+            Event::Info { request, info } => {
+                if let Some(Use::Asking(reply)) = self.uses.remove(&request) {
+                    let _ = reply.send(Ok(info));
+                }
+            }
+            Event::Ended { request, result } => self.wish_ended(request, result),
+            Event::Bitrate(bits) => self.state.send_modify(|state| state.peer_bitrate = bits),
+        }
+    }
+
+    fn spawn(&self, future: impl Future<Output = Done<C>> + Send + 'static) {
+        self.work.push(Box::pin(future));
+    }
+
+    /// Like [`spawn`](Self::spawn), but can be given up.
+    fn spawn_abortable(&self, future: impl Future<Output = Done<C>> + Send + 'static) -> AbortHandle {
+        let (handle, registration) = AbortHandle::new_pair();
+        let future = Abortable::new(future, registration);
+        self.spawn(async move { future.await.unwrap_or(Done::Nothing) });
+        handle
+    }
+
+    fn accept_bi(&self) {
+        let connection = self.connection.clone();
+        self.spawn(async move { Done::AcceptedBi(connection.accept_bi().await) });
+    }
+
+    fn accept_uni(&self) {
+        let connection = self.connection.clone();
+        self.spawn(async move { Done::AcceptedUni(connection.accept_uni().await) });
+    }
+
+    /// A stream of the peer: what is it for?
+    fn accepted(&self, send: C::SendStream, mut recv: C::RecvStream) {
+        let (dialect, limits) = (self.dialect, self.limits.clone());
+        self.spawn(async move {
+            let stream_type = control::stream_type(&mut recv, dialect, &limits.wire);
+            let typed = match tokio::time::timeout(limits.first_message, stream_type).await {
+                Ok(typed) => typed,
+                Err(_) => Err(TypeError::Misbehaved(PeerMisbehaved::EndedEarly("stream type"))),
+            };
+            Done::Typed(send, recv, typed)
+        });
+    }
+
+    fn typed(
+        &mut self,
+        mut send: C::SendStream,
+        mut recv: C::RecvStream,
+        typed: Result<(u64, StreamDecoder), TypeError>,
+    ) {
+        let refused = match typed {
+            Ok((stream_type, decoder)) => match self.endpoint.handle_stream(stream_type) {
+                Ok((request, kind)) => {
+                    debug!(request = request.0, kind = kind.name(), "peer opened a request");
+                    self.adopt(request, send);
+                    self.read(request, recv, decoder);
+                    return;
+                }
+                Err(Refused(code)) => {
+                    warn!(stream_type, %code, "stream refused");
+                    code
+                }
+            },
+            Err(TypeError::Misbehaved(rule)) => {
+                warn!(%rule, "stream refused");
+                self.dialect.code(rule.reason())
+            }
+            Err(TypeError::Gone) => Code::NONE,
+        };
+        send.reset(refused);
+        recv.stop(refused);
+    }
+
+    fn open(&mut self, request: RequestId, kind: RequestKind) {
+        let outbox = Outbox::default();
+        if let Some(stream_type) = self.dialect.stream_type(kind) {
+            let _ = outbox.push(|out| moqt_wire::varint::put(stream_type, out));
+        }
+        self.outboxes.insert(request, outbox.clone());
+        debug!(request = request.0, kind = kind.name(), "request opened");
+        let connection = self.connection.clone();
+        self.spawn(async move { Done::Opened(request, outbox, connection.open_bi().await) });
+    }
+
+    /// Answers the request on this stream from now on.
+    fn adopt(&mut self, request: RequestId, send: C::SendStream) {
+        let outbox = Outbox::default();
+        self.outboxes.insert(request, outbox.clone());
+        self.write(request, outbox, send);
+    }
+
+    fn write(&self, request: RequestId, outbox: Outbox, mut send: C::SendStream) {
+        send.set_priority(i32::MAX);
+        self.spawn(async move { Done::Wrote(request, outbox::write(send, outbox).await) });
+    }
+
+    fn read(&mut self, request: RequestId, recv: C::RecvStream, decoder: StreamDecoder) {
+        let Some((kind, sender)) = self.endpoint.sender(request) else {
+            // Given up before the stream was open.
+            return;
+        };
+        let reader = Reader::new(request, (kind, sender), self.dialect, recv, decoder);
+        self.read_on(Box::new(reader), sender == Sender::Requester && kind != RequestKind::Session);
+    }
+
+    /// Waits for the next message; the `first` of a peer's request has a time limit.
+    fn read_on(&mut self, mut reader: Box<Reader<C::RecvStream>>, first: bool) {
+        let request = reader.request;
+        let limit = first.then_some(self.limits.first_message);
+        let (stop, stopped) = oneshot::channel();
+        self.readers.insert(request, stop);
+        self.spawn(async move {
+            let next = async {
+                match limit {
+                    Some(limit) => tokio::time::timeout(limit, reader.next())
+                        .await
+                        .unwrap_or(Read::Misbehaved(PeerMisbehaved::EndedEarly("first"))),
+                    None => reader.next().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Ok(code) = stopped => {
+                    reader.stop(code);
+                    Done::Nothing
+                }
+                read = next => Done::Read(reader, read),
+            }
+        });
+    }
+
+    fn got(&mut self, mut reader: Box<Reader<C::RecvStream>>, read: Read) {
+        let request = reader.request;
+        if self.readers.remove(&request).is_none() {
+            // Stopped meanwhile; dropping the stream tells the peer.
+            return;
+        }
+        match read {
+            Read::Message(message) => {
+                trace!(request = request.0, message = message.name(), "received");
+                self.endpoint.handle_message(request, message);
+                self.read_on(reader, false);
+            }
+            Read::Finished => self.endpoint.handle_finished(request),
+            Read::Reset(code) => self.endpoint.handle_reset(request, code),
+            Read::Misbehaved(rule) => {
+                warn!(request = request.0, kind = reader.kind.name(), %rule, "peer broke the protocol");
+                reader.stop(self.dialect.code(rule.reason()));
+                self.endpoint.handle_malformed(request, rule);
+            }
+            Read::Lost => {}
+        }
+    }
+
+    fn stop_reading(&mut self, request: RequestId, code: Code) {
+        if let Some(stop) = self.readers.remove(&request) {
+            let _ = stop.send(code);
+        }
+    }
+
+    /// The connection ended underneath.
+    fn lost(&mut self, error: ConnectionError) {
+        let dialect = self.dialect;
+        self.ending.get_or_insert(SessionError::from_connection(error, |code| dialect.reason(code)));
+    }
+
+    /// The user wants the end: the Session stream is finished, and the peer has a moment to agree.
+    fn close(&mut self) {
+        if std::mem::replace(&mut self.closing, true) {
+            return;
+        }
+        self.perform(Output::Finish { request: Endpoint::SESSION });
+        let patience = self.limits.close;
+        self.spawn(async move {
+            tokio::time::sleep(patience).await;
+            Done::CloseTimeout
+        });
+    }
+}

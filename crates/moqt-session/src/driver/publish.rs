@@ -1,0 +1,256 @@
+//! The publisher's half: serving the peer's subscriptions, watches and questions.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::AbortHandle;
+use moqt_transport::Connection;
+use moqt_wire::FullTrackName;
+use tracing::debug;
+
+use super::{
+    Done, Driver, Use,
+    egress::{self, Rank, Sent},
+};
+use crate::{
+    error::{Reason, TrackError},
+    model::{
+        AnnounceConsumer, Announced, GroupConsumer, Interest, Start, TrackConsumer, TrackEvent, TrackInfo,
+    },
+    origin::{InfoRequest, TrackRequest},
+    proto::{Info, RequestId, SendOrder, Subscribe, SubscribeUpdate},
+};
+
+/// One subscription of the peer.
+#[derive(Debug)]
+pub(super) struct Serving {
+    wish: Subscribe,
+    /// Aborts the answering first, the reading of the track later.
+    reading: AbortHandle,
+    info: TrackInfo,
+    /// Group streams that are open, by group.
+    live: BTreeMap<u64, (AbortHandle, Rank)>,
+    /// How the track ended, once it did.
+    end: Option<Result<(), Reason>>,
+}
+
+impl Serving {
+    fn order(&self, sequence: u64) -> SendOrder {
+        SendOrder::new(self.wish.priority, self.info.priority, self.wish.order, self.info.order, sequence)
+    }
+
+    /// Gives everything up; streams that are open are reset.
+    pub(super) fn abort(&self) {
+        self.reading.abort();
+        self.live.values().for_each(|(stream, _)| stream.abort());
+    }
+
+    /// Gives each live stream its place among the others of this subscription.
+    fn rank(&self) {
+        let mut streams: Vec<_> =
+            self.live.iter().map(|(sequence, (_, rank))| (self.order(*sequence), rank)).collect();
+        streams.sort_by(|(a, _), (b, _)| b.within(a));
+        for (place, (order, rank)) in (0..=u8::MAX).rev().chain(std::iter::repeat(0)).zip(streams) {
+            rank.set(order.rank(place));
+        }
+    }
+}
+
+impl<C: Connection> Driver<C> {
+    pub(super) fn subscribed(&mut self, request: RequestId, wish: Subscribe) {
+        debug!(request = request.0, track = %wish.name, "peer subscribes");
+        let (ask, answer) = TrackRequest::new(&wish);
+        let reading = self.spawn_abortable(async move {
+            Done::TrackAnswer(request, answer.await.unwrap_or(Err(Reason::Internal)))
+        });
+        let serving = Serving { wish, reading, info: TrackInfo::default(), live: BTreeMap::new(), end: None };
+        self.uses.insert(request, Use::Serving(serving));
+        self.origin.track(ask);
+    }
+
+    pub(super) fn track_answer(&mut self, request: RequestId, answer: Result<TrackConsumer, Reason>) {
+        let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
+        let track = match answer {
+            Ok(track) => track,
+            Err(reason) => {
+                debug!(request = request.0, %reason, "subscription refused");
+                self.endpoint.refuse(request, reason);
+                return;
+            }
+        };
+        let start = serving.wish.first.map_or(Start::Latest, Start::At);
+        let reader = track.reader(start);
+        serving.info = track.info();
+        let info = Info { track: track.info(), latest: track.latest() };
+        self.endpoint.accept(request, info);
+        self.read_track(request, reader);
+    }
+
+    fn read_track(&mut self, request: RequestId, mut reader: TrackConsumer) {
+        let reading = self.spawn_abortable(async move {
+            let event = reader.next_event().await;
+            Done::TrackEvent(request, reader, event)
+        });
+        match self.uses.get_mut(&request) {
+            Some(Use::Serving(serving)) => serving.reading = reading,
+            _ => reading.abort(),
+        }
+    }
+
+    pub(super) fn track_event(
+        &mut self,
+        request: RequestId,
+        reader: TrackConsumer,
+        event: Result<Option<TrackEvent>, TrackError>,
+    ) {
+        let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
+        match event {
+            Ok(Some(TrackEvent::Group(group))) => {
+                if serving.wish.last.is_none_or(|last| group.sequence() <= last) {
+                    self.send_group(request, group);
+                }
+                self.read_track(request, reader);
+            }
+            Ok(Some(TrackEvent::Gap { first, last, reason })) => {
+                self.endpoint.gap(request, first, last, reason);
+                self.read_track(request, reader);
+            }
+            Ok(None) => {
+                serving.end = Some(Ok(()));
+                self.end_if_sent(request);
+            }
+            Err(TrackError::Ended(reason)) => {
+                serving.end = Some(Err(reason));
+                self.end_if_sent(request);
+            }
+            Err(TrackError::Session(_)) => {
+                serving.end = Some(Err(Reason::Transport));
+                self.end_if_sent(request);
+            }
+        }
+    }
+
+    fn send_group(&mut self, request: RequestId, group: GroupConsumer) {
+        let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
+        let sequence = group.sequence();
+        let rank = Rank::default();
+        let (connection, dialect, id) = (self.connection.clone(), self.dialect, serving.wish.id);
+        let stream_rank = rank.clone();
+        self.state.send_modify(|state| state.unacknowledged += 1);
+        let (abort, registration) = AbortHandle::new_pair();
+        serving.live.insert(sequence, (abort, rank));
+        serving.rank();
+        let send = futures_util::future::Abortable::new(
+            egress::send(connection, dialect, id, group, stream_rank),
+            registration,
+        );
+        self.spawn(async move {
+            let sent = send.await.unwrap_or(Sent::Lost(Reason::Cancelled));
+            Done::GroupSent(request, sequence, sent)
+        });
+    }
+
+    pub(super) fn group_sent(&mut self, request: RequestId, sequence: u64, sent: Sent) {
+        self.state.send_modify(|state| state.unacknowledged -= 1);
+        let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
+        serving.live.remove(&sequence);
+        if let Sent::Lost(reason) = sent {
+            debug!(request = request.0, group = sequence, %reason, "group given up");
+            self.endpoint.gap(request, sequence, sequence, reason);
+        }
+        self.end_if_sent(request);
+    }
+
+    /// Ends the subscription once the track has ended and each of its groups is through.
+    fn end_if_sent(&mut self, request: RequestId) {
+        let Some(Use::Serving(serving)) = self.uses.get(&request) else { return };
+        if !serving.live.is_empty() {
+            return;
+        }
+        match serving.end {
+            Some(Ok(())) => self.endpoint.complete(request),
+            Some(Err(reason)) => self.endpoint.refuse(request, reason),
+            None => {}
+        }
+    }
+
+    pub(super) fn updated(&mut self, request: RequestId, update: SubscribeUpdate) {
+        let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
+        let wish = &mut serving.wish;
+        (wish.priority, wish.order) = (update.priority, update.order);
+        wish.max_age = update.max_age;
+        wish.first = update.first.or(wish.first);
+        wish.last = update.last.or(wish.last);
+        serving.rank();
+    }
+
+    pub(super) fn unsubscribed(&mut self, request: RequestId, graceful: bool) {
+        debug!(request = request.0, graceful, "peer unsubscribed");
+        if !graceful {
+            if let Some(Use::Serving(serving)) = self.uses.remove(&request) {
+                serving.abort();
+            }
+            return;
+        }
+        if let Some(Use::Serving(serving)) = self.uses.get_mut(&request) {
+            // Groups that have begun go on; no new ones.
+            serving.reading.abort();
+            serving.end.get_or_insert(Ok(()));
+        }
+        self.end_if_sent(request);
+    }
+
+    pub(super) fn watched(&mut self, request: RequestId, interest: Interest) {
+        debug!(request = request.0, "peer watches names");
+        let names = self.origin.watch(interest);
+        self.feed(request, names);
+    }
+
+    fn feed(&mut self, request: RequestId, mut names: AnnounceConsumer) {
+        let Some(outbox) = self.outboxes.get(&request).cloned() else { return };
+        let feeding = self.spawn_abortable(async move {
+            // A peer that does not read is not fed; changes meet in the set meanwhile.
+            outbox.empty().await;
+            let event = names.next().await;
+            Done::NamesChanged(request, names, event)
+        });
+        self.uses.insert(request, Use::Watched(feeding));
+    }
+
+    pub(super) fn names_changed(
+        &mut self,
+        request: RequestId,
+        names: AnnounceConsumer,
+        event: Option<Announced>,
+    ) {
+        if !matches!(self.uses.get(&request), Some(Use::Watched(_))) {
+            return;
+        }
+        match event {
+            Some(event) => {
+                self.endpoint.announce(request, &event);
+                self.feed(request, names);
+            }
+            None => self.endpoint.end_announce(request),
+        }
+    }
+
+    pub(super) fn info_asked(&mut self, request: RequestId, name: FullTrackName) {
+        debug!(request = request.0, track = %name, "peer asks for info");
+        let (ask, answer) = InfoRequest::new(name);
+        let answering = self.spawn_abortable(async move {
+            Done::InfoAnswer(request, answer.await.unwrap_or(Err(Reason::Internal)))
+        });
+        self.uses.insert(request, Use::InfoAsked(answering));
+        self.origin.info(ask);
+    }
+
+    pub(super) fn info_answer(&mut self, request: RequestId, answer: Result<Info, Reason>) {
+        if self.uses.remove(&request).is_none() {
+            return;
+        }
+        match answer {
+            Ok(info) => self.endpoint.answer_info(request, info),
+            Err(reason) => self.endpoint.refuse(request, reason),
+        }
+    }
+}

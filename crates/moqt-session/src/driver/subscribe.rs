@@ -1,0 +1,243 @@
+//! The subscriber's half: our subscriptions, watches and questions, and the groups they bring.
+
+use moqt_transport::{Connection, RecvStream as _};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, trace, warn};
+
+use super::{Done, Driver, Use, ingest};
+use crate::{
+    error::{PeerMisbehaved, Reason, RequestError, TrackError},
+    model::{AnnounceProducer, Announced, Retention, TrackConsumer, TrackInfo, TrackProducer},
+    proto::{Gap, Info, RequestId, Subscribe},
+    session::{Command, Granted},
+};
+
+/// Where the answer to a question goes.
+pub(super) type InfoReply = oneshot::Sender<Result<Info, RequestError>>;
+
+/// One subscription of ours.
+#[derive(Debug)]
+pub(super) struct Wish {
+    track: TrackProducer,
+    first: Option<u64>,
+    last: Option<u64>,
+    /// Taken when the answer comes; the consumer keeps the track in use until then.
+    pending: Option<(oneshot::Sender<Result<Granted, RequestError>>, TrackConsumer)>,
+}
+
+impl Wish {
+    /// The session ended.
+    pub(super) fn fail(self, error: TrackError) {
+        if let (Some((reply, _)), TrackError::Session(error)) = (self.pending, &error) {
+            let _ = reply.send(Err(error.clone().into()));
+        }
+        self.track.fail(error);
+    }
+}
+
+impl<C: Connection> Driver<C> {
+    pub(super) fn wait_for(&self, mut commands: mpsc::Receiver<Command>) {
+        self.spawn(async move {
+            let command = commands.recv().await;
+            Done::Command(commands, command)
+        });
+    }
+
+    pub(super) fn command(&mut self, commands: mpsc::Receiver<Command>, command: Option<Command>) {
+        match command {
+            None => return self.close(),
+            Some(Command::Close) => self.close(),
+            Some(Command::Subscribe { wish, retention, reply }) => self.subscribe(wish, retention, reply),
+            Some(Command::Update { request, update, reply }) => {
+                let _ = reply.send(self.endpoint.update(request, update));
+            }
+            Some(Command::Watch { interest, reply }) => match self.endpoint.watch(interest.clone()) {
+                Ok(request) => {
+                    let names = AnnounceProducer::learning();
+                    let watch = names.watch(interest);
+                    let producer = names.clone();
+                    self.uses.insert(request, Use::Watching(names));
+                    self.spawn(async move {
+                        producer.unused().await;
+                        Done::Unused(request)
+                    });
+                    let _ = reply.send(Ok(watch));
+                }
+                Err(error) => {
+                    let _ = reply.send(Err(error));
+                }
+            },
+            Some(Command::Info { name, reply }) => match self.endpoint.ask_info(name) {
+                Ok(request) => {
+                    self.uses.insert(request, Use::Asking(reply));
+                }
+                Err(error) => {
+                    let _ = reply.send(Err(error));
+                }
+            },
+        }
+        self.wait_for(commands);
+    }
+
+    fn subscribe(
+        &mut self,
+        wish: Subscribe,
+        retention: Retention,
+        reply: oneshot::Sender<Result<Granted, RequestError>>,
+    ) {
+        let (first, last, name) = (wish.first, wish.last, wish.name.clone());
+        let request = match self.endpoint.subscribe(wish) {
+            Ok(request) => request,
+            Err(error) => {
+                let _ = reply.send(Err(error));
+                return;
+            }
+        };
+        debug!(request = request.0, track = %name, "subscribe");
+        let track = TrackProducer::new(name, TrackInfo::default(), retention);
+        let consumer = track.consume();
+        self.watch_use(request, track.clone());
+        let wish = Wish { track, first, last, pending: Some((reply, consumer)) };
+        self.uses.insert(request, Use::Wish(Box::new(wish)));
+    }
+
+    fn watch_use(&self, request: RequestId, track: TrackProducer) {
+        self.spawn(async move {
+            track.unused().await;
+            Done::Unused(request)
+        });
+    }
+
+    /// Nobody reads what a request of ours brings, or nobody did a moment ago.
+    pub(super) fn unused(&mut self, request: RequestId) {
+        match self.uses.get(&request) {
+            Some(Use::Wish(wish)) if !wish.track.end_if_unused() => {
+                self.watch_use(request, wish.track.clone());
+            }
+            _ => self.endpoint.cancel(request),
+        }
+    }
+
+    pub(super) fn wish_accepted(&mut self, request: RequestId, info: Info) {
+        let Some(Use::Wish(wish)) = self.uses.get_mut(&request) else { return };
+        wish.track.set_info(info.track);
+        if let Some((reply, track)) = wish.pending.take() {
+            // Where the caller has gone, the track drops with the answer and is unused.
+            let _ = reply.send(Ok(Granted { request, track, info }));
+        }
+    }
+
+    pub(super) fn wish_gap(&mut self, request: RequestId, gap: Gap) {
+        let Some(Use::Wish(wish)) = self.uses.get(&request) else { return };
+        let reason = self.dialect.reason(gap.code);
+        debug!(request = request.0, first = gap.first, last = gap.last, %reason, "gap");
+        wish.track.gap(gap.first, gap.last, reason);
+    }
+
+    /// A request of ours is over.
+    pub(super) fn wish_ended(&mut self, request: RequestId, result: Result<(), RequestError>) {
+        debug!(
+            request = request.0,
+            error = result.as_ref().err().map(tracing::field::display),
+            "request over"
+        );
+        match self.uses.remove(&request) {
+            Some(Use::Wish(wish)) => {
+                let Wish { track, pending, .. } = *wish;
+                match result {
+                    Ok(()) => track.finish(),
+                    Err(RequestError::Refused(reason)) => track.abort(reason),
+                    Err(RequestError::Session(ref error)) => track.fail(error.clone().into()),
+                    Err(_) => track.abort(Reason::ProtocolViolation),
+                }
+                if let (Some((reply, _)), Err(error)) = (pending, result) {
+                    let _ = reply.send(Err(error));
+                }
+            }
+            Some(Use::Asking(reply)) => {
+                if let Err(error) = result {
+                    let _ = reply.send(Err(error));
+                }
+            }
+            // Dropping the names tells who watches them.
+            _ => {}
+        }
+    }
+
+    pub(super) fn announced(&mut self, request: RequestId, event: Announced) {
+        let Some(Use::Watching(names)) = self.uses.get(&request) else { return };
+        match event {
+            Announced::Active(name) => {
+                names.insert(name);
+            }
+            Announced::Ended(name) => {
+                names.remove(&name);
+            }
+            Announced::CaughtUp => names.caught_up(),
+        }
+    }
+
+    /// A unidirectional stream of the peer.
+    pub(super) fn group_stream(&mut self, mut stream: C::RecvStream) {
+        if self.groups_in >= self.limits.groups {
+            warn!(limit = self.limits.groups, "too many group streams");
+            stream.stop(self.dialect.code(Reason::TooMany));
+            return;
+        }
+        self.groups_in += 1;
+        let (dialect, limits) = (self.dialect, self.limits.clone());
+        self.spawn(async move {
+            let opened = ingest::open(stream, dialect, limits.wire);
+            let opened = tokio::time::timeout(limits.first_message, opened).await;
+            Done::GroupOpened(opened.unwrap_or(ingest::Opened::Dropped))
+        });
+    }
+
+    pub(super) fn group_opened(&mut self, opened: ingest::Opened<C::RecvStream>) {
+        let head = match opened {
+            ingest::Opened::Group(head) => head,
+            ingest::Opened::Unknown(stream_type, mut stream) => {
+                self.groups_in = self.groups_in.saturating_sub(1);
+                warn!(stream_type, "unknown stream type");
+                let rule = PeerMisbehaved::UnknownStreamType(stream_type);
+                if self.dialect.unknown_stream_ends_session() {
+                    self.endpoint.close(rule.into());
+                } else {
+                    stream.stop(self.dialect.code(Reason::Malformed));
+                }
+                return;
+            }
+            ingest::Opened::Dropped => {
+                self.groups_in = self.groups_in.saturating_sub(1);
+                return;
+            }
+        };
+        let ingest::Head { subscribe_id, sequence, mut stream, rest } = head;
+        trace!(subscribe_id, group = sequence, "group");
+        let refused = match self.endpoint.subscription(subscribe_id).and_then(|r| self.uses.get(&r)) {
+            Some(Use::Wish(wish)) => {
+                let outside = wish.first.is_some_and(|first| sequence < first)
+                    || wish.last.is_some_and(|last| sequence > last);
+                if outside {
+                    Reason::ProtocolViolation
+                } else {
+                    match wish.track.create_group(sequence) {
+                        Ok(group) => {
+                            let (dialect, limits) = (self.dialect, self.limits.wire.clone());
+                            self.spawn(async move {
+                                ingest::frames(stream, rest, group, dialect, limits).await;
+                                Done::Ingested
+                            });
+                            return;
+                        }
+                        Err(_) => Reason::Duplicate,
+                    }
+                }
+            }
+            // Late, or never ours; never fatal. Spec: digest 5.3.
+            _ => Reason::Cancelled,
+        };
+        self.groups_in = self.groups_in.saturating_sub(1);
+        stream.stop(self.dialect.code(refused));
+    }
+}

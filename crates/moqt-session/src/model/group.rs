@@ -1,0 +1,462 @@
+//! A group: frames in order, written once, read by many.
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{
+    clock::now,
+    frame::{FrameConsumer, FrameMeta, FrameProducer},
+    track::Retention,
+    wait::{Place, WaitList},
+};
+use crate::error::{GroupError, Reason};
+
+/// A payload slice shorter than this is copied when it is kept: it may hold a whole receive batch alive.
+const COPY_BELOW: usize = 512;
+
+/// What tells groups of one track apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub struct GroupKey {
+    /// The group's number.
+    pub sequence: u64,
+    /// The part of the group, for wires that split groups over several streams; 0 elsewhere.
+    pub subgroup: u64,
+}
+
+impl GroupKey {
+    /// A group that is not split.
+    #[must_use]
+    pub fn whole(sequence: u64) -> Self {
+        Self { sequence, subgroup: 0 }
+    }
+}
+
+#[derive(Debug)]
+struct FrameEntry {
+    meta: FrameMeta,
+    written: u64,
+    /// The frame's chunks so far.
+    chunks: Range<usize>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    frames: Vec<FrameEntry>,
+    chunks: Vec<Bytes>,
+    /// Payload bytes that this group holds.
+    bytes: u64,
+    end: Option<Result<(), GroupError>>,
+    ended_at: Option<Instant>,
+    readers: WaitList,
+}
+
+#[derive(Debug)]
+pub(super) struct GroupShared {
+    key: GroupKey,
+    max_bytes: u64,
+    max_frames: usize,
+    /// The track's sum, to which this group adds what it holds.
+    held: Arc<AtomicU64>,
+    state: Mutex<State>,
+}
+
+impl GroupShared {
+    pub(super) fn new(key: GroupKey, retention: &Retention, held: Arc<AtomicU64>) -> Arc<Self> {
+        Arc::new(Self {
+            key,
+            max_bytes: retention.max_group_bytes,
+            max_frames: retention.max_group_frames,
+            held,
+            state: Mutex::default(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn sequence(&self) -> u64 {
+        self.key.sequence
+    }
+
+    /// When the group ended, if it did.
+    pub(super) fn ended_at(&self) -> Option<Instant> {
+        self.lock().ended_at
+    }
+
+    /// Lets go of the payload. Readers that are not through see [`GroupError::Expired`].
+    pub(super) fn expire(&self) {
+        let mut state = self.lock();
+        state.end = Some(Err(GroupError::Expired));
+        state.frames = Vec::new();
+        state.chunks = Vec::new();
+        self.held.fetch_sub(std::mem::take(&mut state.bytes), Ordering::Relaxed);
+        state.readers.wake();
+    }
+}
+
+impl Drop for GroupShared {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.held.fetch_sub(state.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Writes a group. Readers see each frame, and each piece of a frame, at once.
+///
+/// Dropped before [`finish`](Self::finish), it aborts the group with [`Reason::Cancelled`].
+#[derive(Debug)]
+pub struct GroupProducer {
+    shared: Arc<GroupShared>,
+}
+
+impl GroupProducer {
+    pub(super) fn new(shared: Arc<GroupShared>) -> Self {
+        Self { shared }
+    }
+
+    /// The group's number.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.shared.key.sequence
+    }
+
+    /// Appends a whole frame.
+    ///
+    /// # Errors
+    ///
+    /// - [`GroupError::TooLarge`]: the group would exceed [`Retention::max_group_bytes`] or
+    ///   [`Retention::max_group_frames`]; it is aborted.
+    /// - otherwise the reason for which the group ended before.
+    pub fn write_frame(&mut self, payload: impl Into<Bytes>) -> Result<(), GroupError> {
+        let payload = payload.into();
+        self.begin_frame(FrameMeta::sized(payload.len() as u64))?;
+        self.append_payload(payload)
+    }
+
+    /// Starts a frame whose bytes follow piece by piece.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_frame`](Self::write_frame).
+    pub fn create_frame(&mut self, meta: FrameMeta) -> Result<FrameProducer<'_>, GroupError> {
+        let size = meta.size;
+        self.begin_frame(meta)?;
+        Ok(FrameProducer::new(self, size))
+    }
+
+    /// Completes the group.
+    ///
+    /// # Errors
+    ///
+    /// The reason for which the group ended before.
+    pub fn finish(self) -> Result<(), GroupError> {
+        let mut state = self.shared.lock();
+        if let Some(Err(error)) = &state.end {
+            return Err(error.clone());
+        }
+        state.end = Some(Ok(()));
+        state.ended_at = Some(now());
+        state.readers.wake();
+        Ok(())
+    }
+
+    /// Gives the group up. Readers keep the frames they have and then see `reason`.
+    pub fn abort(self, reason: Reason) {
+        self.end(GroupError::Reset(reason));
+    }
+
+    pub(crate) fn end(&self, error: GroupError) {
+        let mut state = self.shared.lock();
+        if state.end.is_none() {
+            state.end = Some(Err(error));
+            state.ended_at = Some(now());
+            state.readers.wake();
+        }
+    }
+
+    pub(crate) fn begin_frame(&self, meta: FrameMeta) -> Result<(), GroupError> {
+        let mut state = self.shared.lock();
+        state.open()?;
+        if state.frames.len() >= self.shared.max_frames
+            || meta.size > self.shared.max_bytes.saturating_sub(state.bytes)
+        {
+            return Err(self.shared.too_large(&mut state));
+        }
+        let next = state.chunks.len();
+        state.frames.push(FrameEntry { meta, written: 0, chunks: next..next });
+        state.readers.wake();
+        Ok(())
+    }
+
+    /// Appends to the frame begun last; the caller keeps to its size.
+    pub(crate) fn append_payload(&self, chunk: Bytes) -> Result<(), GroupError> {
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        let chunk = if chunk.len() < COPY_BELOW { Bytes::copy_from_slice(&chunk) } else { chunk };
+        let len = chunk.len() as u64;
+        let mut state = self.shared.lock();
+        state.open()?;
+        state.chunks.push(chunk);
+        let end = state.chunks.len();
+        let Some(frame) = state.frames.last_mut() else {
+            return Err(GroupError::WrongSize);
+        };
+        frame.written += len;
+        frame.chunks.end = end;
+        state.bytes += len;
+        self.shared.held.fetch_add(len, Ordering::Relaxed);
+        state.readers.wake();
+        Ok(())
+    }
+}
+
+impl GroupShared {
+    fn too_large(&self, state: &mut State) -> GroupError {
+        state.end = Some(Err(GroupError::TooLarge));
+        state.ended_at = Some(now());
+        state.readers.wake();
+        GroupError::TooLarge
+    }
+}
+
+impl State {
+    fn open(&self) -> Result<(), GroupError> {
+        match &self.end {
+            None => Ok(()),
+            Some(Ok(())) => Err(GroupError::Finished),
+            Some(Err(error)) => Err(error.clone()),
+        }
+    }
+}
+
+impl Drop for GroupProducer {
+    fn drop(&mut self) {
+        self.end(GroupError::Reset(Reason::Cancelled));
+    }
+}
+
+/// One step of a reader through a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// A frame begins.
+    Frame(FrameMeta),
+    /// The next bytes of the frame begun last.
+    Chunk(Bytes),
+}
+
+/// Reads a group from its first frame on, however late it starts.
+///
+/// A clone reads on from the same place, independently.
+#[derive(Debug)]
+pub struct GroupConsumer {
+    shared: Arc<GroupShared>,
+    frame: usize,
+    chunk: usize,
+    /// Whether the frame at the cursor has been announced to the caller.
+    opened: bool,
+    place: Place,
+}
+
+impl GroupConsumer {
+    pub(super) fn new(shared: Arc<GroupShared>) -> Self {
+        Self { shared, frame: 0, chunk: 0, opened: false, place: Place::default() }
+    }
+
+    /// The group's number.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.shared.key.sequence
+    }
+
+    /// What tells this group apart.
+    #[must_use]
+    pub fn key(&self) -> GroupKey {
+        self.shared.key
+    }
+
+    /// Returns the next frame whole, or `None` once the group is complete.
+    ///
+    /// Frames come in the order written. The payload shares memory with the cache where the frame came in one
+    /// piece: cloning it costs a reference count, keeping it keeps that memory.
+    ///
+    /// # Errors
+    ///
+    /// - [`GroupError::Reset`]: the publisher gave the group up. Frames already returned stand.
+    /// - [`GroupError::Expired`]: this reader fell behind the track's [`Retention`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the cursor moves only when a frame is returned.
+    ///
+    /// Spec: transfork-03 "FRAME".
+    pub async fn read_frame(&mut self) -> Result<Option<Bytes>, GroupError> {
+        std::future::poll_fn(|cx| self.poll_frame(cx)).await
+    }
+
+    /// Returns the next frame as soon as it begins, to be read while it is written.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_frame`](Self::read_frame).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn next_frame(&mut self) -> Result<Option<FrameConsumer<'_>>, GroupError> {
+        loop {
+            match std::future::poll_fn(|cx| self.poll_part(cx, false)).await? {
+                // The rest of a frame that the caller left.
+                Some(Part::Chunk(_)) => {}
+                Some(Part::Frame(meta)) => return Ok(Some(FrameConsumer::new(self, meta))),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn poll_frame(&mut self, cx: &Context<'_>) -> Poll<Result<Option<Bytes>, GroupError>> {
+        let mut state = self.shared.lock();
+        if self.opened {
+            // The caller left this frame in its middle.
+            self.frame += 1;
+            self.opened = false;
+        }
+        let Some(entry) = state.frames.get(self.frame) else {
+            return Self::poll_end(&mut state, &mut self.place, cx).map_ok(|()| None);
+        };
+        if entry.written < entry.meta.size {
+            return match Self::poll_end(&mut state, &mut self.place, cx) {
+                Poll::Ready(Ok(())) => Poll::Ready(Err(GroupError::WrongSize)),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Pending => Poll::Pending,
+            };
+        }
+        let size = entry.meta.size;
+        let chunks = state.chunks.get(entry.chunks.clone()).unwrap_or_default();
+        let frame = match chunks {
+            [] => Bytes::new(),
+            [one] => one.clone(),
+            many => {
+                let mut whole = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+                many.iter().for_each(|chunk| whole.extend_from_slice(chunk));
+                whole.into()
+            }
+        };
+        self.frame += 1;
+        Poll::Ready(Ok(Some(frame)))
+    }
+
+    fn poll_end(state: &mut State, place: &mut Place, cx: &Context<'_>) -> Poll<Result<(), GroupError>> {
+        match &state.end {
+            Some(end) => Poll::Ready(end.clone()),
+            None => {
+                state.readers.wait(place, cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// One step. With `within`, `None` at the end of the frame too.
+    pub(crate) fn poll_part(
+        &mut self,
+        cx: &Context<'_>,
+        within: bool,
+    ) -> Poll<Result<Option<Part>, GroupError>> {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        if within && !self.opened {
+            return Poll::Ready(Ok(None));
+        }
+        match self.step(&state) {
+            Some(part) => {
+                if within && matches!(part, Part::Frame(_)) {
+                    // The frame of the caller ended; the next one is for the next call.
+                    self.opened = false;
+                    return Poll::Ready(Ok(None));
+                }
+                Poll::Ready(Ok(Some(part)))
+            }
+            None if within && !self.opened => Poll::Ready(Ok(None)),
+            None => Self::poll_end(&mut state, &mut self.place, cx).map_ok(|()| None),
+        }
+    }
+
+    /// Takes up to `max` parts under one lock. Returns how many; 0 once the group is complete.
+    pub(crate) fn poll_parts(
+        &mut self,
+        cx: &Context<'_>,
+        max: usize,
+        parts: &mut Vec<Part>,
+    ) -> Poll<Result<usize, GroupError>> {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        let mut taken = 0;
+        while taken < max {
+            let Some(part) = self.step(&state) else { break };
+            parts.push(part);
+            taken += 1;
+        }
+        if taken > 0 {
+            return Poll::Ready(Ok(taken));
+        }
+        Self::poll_end(&mut state, &mut self.place, cx).map_ok(|()| 0)
+    }
+
+    /// Moves the cursor over what is there; `None` when there is nothing yet.
+    fn step(&mut self, state: &State) -> Option<Part> {
+        loop {
+            let entry = state.frames.get(self.frame)?;
+            if !self.opened {
+                self.opened = true;
+                self.chunk = entry.chunks.start;
+                return Some(Part::Frame(entry.meta.clone()));
+            }
+            if self.chunk < entry.chunks.end {
+                let chunk = state.chunks.get(self.chunk)?.clone();
+                self.chunk += 1;
+                return Some(Part::Chunk(chunk));
+            }
+            if entry.written < entry.meta.size {
+                return None;
+            }
+            self.frame += 1;
+            self.opened = false;
+        }
+    }
+
+    /// Whether the group is complete and at its end for this reader.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        let state = self.shared.lock();
+        matches!(state.end, Some(Ok(()))) && self.frame >= state.frames.len()
+    }
+}
+
+impl Clone for GroupConsumer {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            frame: self.frame,
+            chunk: self.chunk,
+            opened: self.opened,
+            place: Place::default(),
+        }
+    }
+}
+
+impl Drop for GroupConsumer {
+    fn drop(&mut self) {
+        self.shared.lock().readers.leave(&mut self.place);
+    }
+}

@@ -1,0 +1,21 @@
+//! Tracks, groups and frames: one writer, many readers, each with a cursor of its own.
+//!
+//! Nothing here knows a wire or a connection. Payload is [`Bytes`](bytes::Bytes) that writer and readers
+//! share; a reader costs a cursor, whatever the bitrate.
+
+mod announced;
+mod clock;
+mod frame;
+mod group;
+mod ordered;
+mod track;
+mod wait;
+
+pub use announced::{AnnounceConsumer, AnnounceProducer, Announced, Interest};
+pub use frame::{FrameConsumer, FrameMeta, FrameProducer};
+pub(crate) use group::Part;
+pub use group::{GroupConsumer, GroupKey, GroupProducer};
+pub use ordered::{OrderedGroups, OrderedItem};
+pub use track::{
+    DuplicateGroup, Retention, Start, TrackConsumer, TrackEvent, TrackInfo, TrackProducer, WeakTrack,
+};

@@ -1,0 +1,54 @@
+//! Who waits for a change of some shared state.
+//!
+//! A [`WaitList`] lives inside the mutex of the state it is about, so a reader that finds nothing and leaves
+//! its waker cannot miss the change in between.
+
+use std::task::{Context, Waker};
+
+/// Wakers of the readers that found nothing, one place a reader.
+#[derive(Debug, Default)]
+pub(crate) struct WaitList {
+    places: Vec<Option<Waker>>,
+    free: Vec<usize>,
+}
+
+/// A reader's place in one [`WaitList`]; given out at its first wait.
+#[derive(Debug, Default)]
+pub(crate) struct Place(Option<usize>);
+
+impl WaitList {
+    /// Leaves the waker of `cx` in `place`.
+    pub(crate) fn wait(&mut self, place: &mut Place, cx: &Context<'_>) {
+        let index = *place.0.get_or_insert_with(|| {
+            self.free.pop().unwrap_or_else(|| {
+                self.places.push(None);
+                self.places.len() - 1
+            })
+        });
+        if let Some(held) = self.places.get_mut(index) {
+            match held {
+                Some(waker) => waker.clone_from(cx.waker()),
+                None => *held = Some(cx.waker().clone()),
+            }
+        }
+    }
+
+    /// Gives the place back; the reader is gone.
+    pub(crate) fn leave(&mut self, place: &mut Place) {
+        if let Some(index) = place.0.take() {
+            if let Some(held) = self.places.get_mut(index) {
+                *held = None;
+            }
+            self.free.push(index);
+        }
+    }
+
+    /// Wakes everybody who waits.
+    ///
+    /// Wakers only mark tasks as ready, so this may run under the lock of the state.
+    pub(crate) fn wake(&mut self) {
+        for waker in self.places.iter_mut().filter_map(Option::take) {
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What a peer may make grow in one session.
+
+use std::time::Duration;
+
+/// Limits on what a peer can make a session hold. Reaching one refuses the request, or ends the session where
+/// nothing smaller can be refused, with the code for "too many".
+///
+/// Spec: digest 7, row 8.1.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Sizes inside messages.
+    pub wire: moqt_wire::Limits,
+    /// Requests of the peer that are open at a time, of all kinds.
+    pub requests: usize,
+    /// Subscriptions of the peer that are open at a time.
+    pub subscriptions: usize,
+    /// Announce streams of the peer that are open at a time.
+    pub watches: usize,
+    /// Names that the peer may have announced to us at a time, over all our announce streams.
+    pub announced: usize,
+    /// Group streams of the peer that are open at a time.
+    pub groups: usize,
+    /// Control bytes that wait for a peer that does not read them, for each stream.
+    pub outbox_bytes: usize,
+    /// From the connection to the end of the handshake.
+    pub handshake: Duration,
+    /// From the first byte of a stream to the end of its first message.
+    pub first_message: Duration,
+    /// How long a closing session waits for the peer to agree.
+    pub close: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            wire: moqt_wire::Limits::default(),
+            requests: 1200,
+            subscriptions: 1024,
+            watches: 64,
+            announced: 1 << 16,
+            groups: 1024,
+            outbox_bytes: 1 << 20,
+            handshake: Duration::from_secs(10),
+            first_message: Duration::from_secs(10),
+            close: Duration::from_secs(1),
+        }
+    }
+}

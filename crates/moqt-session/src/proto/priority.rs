@@ -1,0 +1,42 @@
+//! Which of two waiting group streams is sent first.
+
+use std::cmp::Ordering;
+
+use moqt_wire::{GroupOrder, Priority};
+
+/// Where a group stream stands among the others of its session. Greater is sent first.
+///
+/// Spec: digest 5.7, rules 2 to 4; control streams stand above all of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SendOrder {
+    pub(crate) subscriber: Priority,
+    pub(crate) publisher: Priority,
+    /// Newer groups first.
+    pub(crate) descending: bool,
+    pub(crate) sequence: u64,
+}
+
+impl SendOrder {
+    /// `order` is the subscriber's wish, the publisher's order decides where it has none.
+    pub(crate) fn new(
+        subscriber: Priority,
+        publisher: Priority,
+        order: GroupOrder,
+        publishers: GroupOrder,
+        sequence: u64,
+    ) -> Self {
+        let order = if order == GroupOrder::Default { publishers } else { order };
+        Self { subscriber, publisher, descending: order == GroupOrder::Descending, sequence }
+    }
+
+    /// Compares two groups of one subscription.
+    pub(crate) fn within(&self, other: &Self) -> Ordering {
+        let order = self.sequence.cmp(&other.sequence);
+        if self.descending { order } else { order.reverse() }
+    }
+
+    /// The backend's number: levels apart, and inside a level `place` (0 to 255, higher first).
+    pub(crate) fn rank(&self, place: u8) -> i32 {
+        (i32::from(self.subscriber.0) << 16) | (i32::from(self.publisher.0) << 8) | i32::from(place)
+    }
+}

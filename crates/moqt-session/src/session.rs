@@ -1,0 +1,400 @@
+//! A session and the two roles in it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use moqt_transport::Connection;
+use moqt_wire::{FullTrackName, GroupOrder, Namespace, Priority, Version};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    dialect::Offer,
+    driver,
+    error::{RequestError, SessionError},
+    model::{AnnounceConsumer, Interest, Retention, TrackConsumer, TrackInfo},
+    origin::Origin,
+    proto::{Info, Limits, RequestId, Subscribe, SubscribeUpdate},
+};
+
+/// How a session is set up.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Versions to offer or accept, most wanted first.
+    pub versions: Vec<Version>,
+    /// Which encoding stands behind version 04 of Transfork when the handshake does not say. Deployed peers
+    /// never say: [`Version::TRANSFORK_04_RS12`] or [`Version::TRANSFORK_04_RS9`].
+    pub unmarked_04: Version,
+    /// Path and query that a client names on carriers without a URL.
+    pub path: Option<String>,
+    /// What the peer may make grow.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            versions: vec![Version::TRANSFORK_04, Version::TRANSFORK_03],
+            unmarked_04: Version::TRANSFORK_04_RS12,
+            path: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What the session's task publishes of its state.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) closed: Option<SessionError>,
+    pub(crate) peer_bitrate: Option<u64>,
+    /// Group streams that the peer does not yet have whole.
+    pub(crate) unacknowledged: usize,
+}
+
+/// What the session's task is asked to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Subscribe { wish: Subscribe, retention: Retention, reply: oneshot::Sender<Result<Granted, RequestError>> },
+    Update { request: RequestId, update: SubscribeUpdate, reply: oneshot::Sender<Result<(), RequestError>> },
+    Watch { interest: Interest, reply: oneshot::Sender<Result<AnnounceConsumer, RequestError>> },
+    Info { name: FullTrackName, reply: oneshot::Sender<Result<Info, RequestError>> },
+    Close,
+}
+
+/// A subscription that the peer accepted.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    pub(crate) request: RequestId,
+    pub(crate) track: TrackConsumer,
+    pub(crate) info: Info,
+}
+
+/// Commands that may wait for the session's task.
+const COMMANDS: usize = 64;
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
+/// A session whose handshake is done and that does not serve anything yet.
+///
+/// Between the two, a server can look at [`path`](Self::path) and decide what to serve.
+pub struct Handshake<C: Connection> {
+    established: driver::Established<C>,
+    limits: Limits,
+}
+
+impl<C: Connection> Handshake<C> {
+    /// Opens a session as the client. Cancelled, it closes the connection.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no session; the connection is closed then.
+    pub async fn connect(connection: C, config: Config) -> Result<Self, SessionError> {
+        let (offer, limits) = config.offer(&connection);
+        let established = driver::connect(connection, offer, &limits).await?;
+        Ok(Self { established, limits })
+    }
+
+    /// Waits for the client to open a session. Cancelled, it closes the connection.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no session; the connection is closed then.
+    pub async fn accept(connection: C, config: Config) -> Result<Self, SessionError> {
+        let (offer, limits) = config.offer(&connection);
+        let established = driver::accept(connection, offer, &limits).await?;
+        Ok(Self { established, limits })
+    }
+
+    /// The version that both sides agreed on.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.established.negotiated.version
+    }
+
+    /// Path and query as the client named them in the handshake; `None` where the carrier has them or the
+    /// client named none.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        self.established.negotiated.path.as_deref()
+    }
+
+    /// The connection underneath.
+    #[must_use]
+    pub fn connection(&self) -> &C {
+        &self.established.connection
+    }
+
+    /// Turns the peer down and closes the connection.
+    pub fn refuse(self, reason: crate::Reason) {
+        let code = self.established.dialect.code(reason);
+        self.established.connection.close(code, &reason.to_string());
+    }
+
+    /// Starts the session; the peer is served from `origin`. Needs a tokio runtime.
+    #[must_use]
+    pub fn start(self, origin: Arc<dyn Origin>) -> Session {
+        let Self { established, limits } = self;
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let version = established.negotiated.version;
+        let path = established.negotiated.path.clone();
+        let (commands, receiver) = mpsc::channel(COMMANDS);
+        let (state, watch) = watch::channel(State::default());
+        let span = tracing::info_span!("session", id, side = ?established.side, %version);
+        driver::start(established, limits, origin, receiver, state, span);
+        Session { inner: Arc::new(Inner { id, version, path, commands, state: watch }) }
+    }
+}
+
+impl Config {
+    fn offer(&self, connection: &impl Connection) -> (Offer, Limits) {
+        let offer = Offer {
+            versions: self.versions.clone(),
+            unmarked_04: self.unmarked_04,
+            path: self.path.clone(),
+            carrier_has_url: connection.carrier() == moqt_transport::Carrier::WebTransport,
+        };
+        (offer, self.limits.clone())
+    }
+}
+
+#[derive(Debug)]
+struct Inner {
+    id: u64,
+    version: Version,
+    path: Option<String>,
+    commands: mpsc::Sender<Command>,
+    state: watch::Receiver<State>,
+}
+
+/// A session. Clones are handles to the same one; when the last is dropped, it closes.
+///
+/// Tracks that came through it can still be read after that, as far as they had arrived.
+#[derive(Clone, Debug)]
+pub struct Session {
+    inner: Arc<Inner>,
+}
+
+impl Session {
+    /// A number that no other session of this process has; the one in the logs.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.inner.id
+    }
+
+    /// The version that both sides speak.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.inner.version
+    }
+
+    /// Path and query as the client named them in the handshake.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        self.inner.path.as_deref()
+    }
+
+    /// This side as a subscriber.
+    #[must_use]
+    pub fn subscriber(&self) -> Subscriber {
+        Subscriber { session: self.clone() }
+    }
+
+    /// This side as a publisher.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        Publisher { session: self.clone() }
+    }
+
+    /// Ends the session: tells the peer, gives it a moment to agree, and closes the connection.
+    ///
+    /// Groups that are still being sent are dropped; wait for [`Publisher::flushed`] first to keep them.
+    pub async fn close(&self) -> SessionError {
+        let _ = self.inner.commands.send(Command::Close).await;
+        self.closed().await
+    }
+
+    /// Waits for the end of the session and says why. Cancel safe.
+    pub async fn closed(&self) -> SessionError {
+        let mut state = self.inner.state.clone();
+        match state.wait_for(|state| state.closed.is_some()).await {
+            Ok(state) => state.closed.clone().unwrap_or(SessionError::LocallyClosed),
+            Err(_) => self.inner.end(),
+        }
+    }
+
+    /// The peer's own estimate of what it can send us, in bits per second; `None` while it has not said.
+    #[must_use]
+    pub fn peer_bitrate(&self) -> Option<u64> {
+        self.inner.state.borrow().peer_bitrate
+    }
+}
+
+impl Inner {
+    fn end(&self) -> SessionError {
+        self.state.borrow().closed.clone().unwrap_or(SessionError::LocallyClosed)
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, RequestError>>) -> Command,
+    ) -> Result<T, RequestError> {
+        let (reply, answer) = oneshot::channel();
+        if self.commands.send(command(reply)).await.is_err() {
+            return Err(self.end().into());
+        }
+        answer.await.unwrap_or_else(|_| Err(self.end().into()))
+    }
+}
+
+/// A session's publishing half. What it serves is the session's [`Origin`].
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    session: Session,
+}
+
+impl Publisher {
+    /// Waits until the peer has acknowledged every group that was sent to it. Cancel safe.
+    pub async fn flushed(&self) {
+        let mut state = self.session.inner.state.clone();
+        let _ = state.wait_for(|state| state.unacknowledged == 0 || state.closed.is_some()).await;
+    }
+}
+
+/// How a track is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubscribeOptions {
+    /// Higher is sent first, among all tracks of the session.
+    pub priority: Priority,
+    /// Which groups of the track are sent first.
+    pub order: GroupOrder,
+    /// First group; `None` from the latest on.
+    pub first: Option<u64>,
+    /// Last group; `None` without end.
+    pub last: Option<u64>,
+    /// What is kept here for readers that fall behind.
+    pub retention: Retention,
+}
+
+impl Default for SubscribeOptions {
+    fn default() -> Self {
+        Self {
+            priority: Priority::default(),
+            order: GroupOrder::Default,
+            first: None,
+            last: None,
+            retention: Retention::default(),
+        }
+    }
+}
+
+/// A session's subscribing half.
+#[derive(Clone, Debug)]
+pub struct Subscriber {
+    session: Session,
+}
+
+impl Subscriber {
+    /// Asks for a track and waits for the answer.
+    ///
+    /// The subscription lasts as long as a [`TrackConsumer`] of it is held.
+    ///
+    /// # Errors
+    ///
+    /// - [`RequestError::Refused`]: for example [`Reason::NotFound`](crate::Reason::NotFound).
+    /// - [`RequestError::Encode`]: the name or option cannot be said in the session's version.
+    /// - [`RequestError::Session`]: the session ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancelled, it unsubscribes.
+    pub async fn subscribe(
+        &self,
+        name: FullTrackName,
+        options: SubscribeOptions,
+    ) -> Result<Subscription, RequestError> {
+        let SubscribeOptions { priority, order, first, last, retention } = options;
+        let wish = Subscribe { id: 0, name, priority, order, max_age: None, first, last };
+        let granted = self.session.inner.ask(|reply| Command::Subscribe { wish, retention, reply }).await?;
+        let Granted { request, track, info } = granted;
+        let commands = self.session.inner.commands.downgrade();
+        Ok(Subscription { track, info, request, commands })
+    }
+
+    /// Watches the names below `prefix` that the peer announces.
+    ///
+    /// The watch lasts until the returned consumer is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`subscribe`](Self::subscribe).
+    pub async fn announced(&self, prefix: Namespace) -> Result<AnnounceConsumer, RequestError> {
+        let interest = Interest::Prefix(prefix);
+        self.session.inner.ask(|reply| Command::Watch { interest, reply }).await
+    }
+
+    /// Asks what the peer knows of a track, without wanting it.
+    ///
+    /// # Errors
+    ///
+    /// As [`subscribe`](Self::subscribe).
+    ///
+    /// Spec: transfork-03 "INFO".
+    pub async fn info(&self, name: FullTrackName) -> Result<Info, RequestError> {
+        self.session.inner.ask(|reply| Command::Info { name, reply }).await
+    }
+}
+
+/// A track that the peer sends us.
+#[derive(Debug)]
+pub struct Subscription {
+    track: TrackConsumer,
+    info: Info,
+    request: RequestId,
+    /// Weak: a subscription alone does not keep its session open.
+    commands: mpsc::WeakSender<Command>,
+}
+
+impl Subscription {
+    /// What the publisher said of the track when it accepted.
+    #[must_use]
+    pub fn info(&self) -> TrackInfo {
+        self.info.track
+    }
+
+    /// The newest group when the publisher accepted; 0 may stand for none.
+    #[must_use]
+    pub fn latest(&self) -> Option<u64> {
+        self.info.latest
+    }
+
+    /// Another reader of the same track.
+    #[must_use]
+    pub fn track(&self) -> TrackConsumer {
+        self.track.clone()
+    }
+
+    /// The track; the subscription goes on as long as it, or a clone of it, is held.
+    #[must_use]
+    pub fn into_track(self) -> TrackConsumer {
+        self.track
+    }
+
+    /// Changes priority, order or range. A range can only become narrower.
+    ///
+    /// # Errors
+    ///
+    /// As [`Subscriber::subscribe`].
+    pub async fn update(&self, update: SubscribeUpdate) -> Result<(), RequestError> {
+        let Some(commands) = self.commands.upgrade() else {
+            return Err(SessionError::LocallyClosed.into());
+        };
+        let (reply, answer) = oneshot::channel();
+        let request = self.request;
+        if commands.send(Command::Update { request, update, reply }).await.is_err() {
+            return Err(SessionError::LocallyClosed.into());
+        }
+        answer.await.unwrap_or_else(|_| Err(SessionError::LocallyClosed.into()))
+    }
+}

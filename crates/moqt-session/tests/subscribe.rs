@@ -1,0 +1,123 @@
+//! Subscriptions between two of our own endpoints, over a simulated network.
+
+mod common;
+
+use bytes::Bytes;
+use common::*;
+use moqt_session::{Reason, RequestError, SubscribeOptions, TrackError};
+use moqt_sim::for_each_seed;
+use moqt_wire::Version;
+
+#[test]
+fn a_group_reaches_the_subscriber_in_every_version() {
+    for version in VERSIONS {
+        for_each_seed(move |sim| async move {
+            let (publisher, subscriber) = connected(&sim, calm(), version).await;
+            let live = track("meeting/1234/alice");
+            let _published = publisher.tracks.publish(live.consume()).unwrap();
+            write_group(&live, &[b"hello", b"", b"world!"]);
+
+            let wanted = subscriber.session.subscriber();
+            let subscription =
+                wanted.subscribe(name("meeting/1234/alice"), SubscribeOptions::default()).await.unwrap();
+            assert_eq!(subscription.latest(), Some(0), "{version}");
+            let mut track = subscription.into_track();
+            let mut group = track.next_group().await.unwrap().unwrap();
+            assert_eq!(group.sequence(), 0);
+            for frame in [&b"hello"[..], b"", b"world!"] {
+                assert_eq!(group.read_frame().await.unwrap().unwrap(), frame);
+            }
+            assert_eq!(group.read_frame().await.unwrap(), None);
+
+            live.finish();
+            assert!(track.next_group().await.unwrap().is_none());
+        });
+    }
+}
+
+#[test]
+fn bytes_of_a_frame_arrive_before_the_frame_is_complete() {
+    for_each_seed(|sim| async move {
+        let (publisher, subscriber) = connected(&sim, calm(), Version::TRANSFORK_04).await;
+        let live = track("cam/video");
+        let _published = publisher.tracks.publish(live.consume()).unwrap();
+        let mut group = live.append_group();
+        let mut frame = group.create_frame(sized(10)).unwrap();
+        frame.write(Bytes::from_static(b"first")).unwrap();
+
+        let wanted = subscriber.session.subscriber();
+        let mut track =
+            wanted.subscribe(name("cam/video"), SubscribeOptions::default()).await.unwrap().into_track();
+        let mut incoming = track.next_group().await.unwrap().unwrap();
+        let mut reading = incoming.next_frame().await.unwrap().unwrap();
+        assert_eq!(reading.meta().size, 10);
+        assert_eq!(reading.read_chunk().await.unwrap().unwrap(), "first");
+
+        frame.write(Bytes::from_static(b"later")).unwrap();
+        frame.finish().unwrap();
+        group.finish().unwrap();
+        assert_eq!(reading.read_chunk().await.unwrap().unwrap(), "later");
+        assert_eq!(reading.read_chunk().await.unwrap(), None);
+        assert!(incoming.next_frame().await.unwrap().is_none());
+    });
+}
+
+#[test]
+fn a_late_joiner_starts_at_the_latest_group() {
+    for_each_seed(|sim| async move {
+        let (publisher, subscriber) = connected(&sim, calm(), Version::TRANSFORK_04).await;
+        let live = track("cam/video");
+        let _published = publisher.tracks.publish(live.consume()).unwrap();
+        for number in 0..5u8 {
+            write_group(&live, &[&[number]]);
+        }
+        let wanted = subscriber.session.subscriber();
+        let mut track =
+            wanted.subscribe(name("cam/video"), SubscribeOptions::default()).await.unwrap().into_track();
+        assert_eq!(track.next_group().await.unwrap().unwrap().sequence(), 4);
+    });
+}
+
+#[test]
+fn an_unknown_track_is_refused_as_not_found() {
+    for_each_seed(|sim| async move {
+        let (_publisher, subscriber) = connected(&sim, calm(), Version::TRANSFORK_04).await;
+        let wanted = subscriber.session.subscriber();
+        let error = wanted.subscribe(name("nobody"), SubscribeOptions::default()).await.unwrap_err();
+        assert!(matches!(error, RequestError::Refused(Reason::NotFound)), "{error:?}");
+    });
+}
+
+#[test]
+fn dropping_the_last_reader_unsubscribes() {
+    for_each_seed(|sim| async move {
+        let (publisher, subscriber) = connected(&sim, calm(), Version::TRANSFORK_04).await;
+        let live = track("cam/video");
+        let held = live.consume();
+        let _published = publisher.tracks.publish(held).unwrap();
+        let wanted = subscriber.session.subscriber();
+        let subscription = wanted.subscribe(name("cam/video"), SubscribeOptions::default()).await.unwrap();
+        // The one that is published, and the one that serves the subscription.
+        assert_eq!(live.readers(), 2);
+        drop(subscription);
+        sim.sleep(ms(200)).await;
+        assert_eq!(live.readers(), 1);
+    });
+}
+
+#[test]
+fn a_publisher_that_vanishes_ends_the_track_with_the_session() {
+    for_each_seed(|sim| async move {
+        let (near, far) = sim.connect(calm());
+        let vanishing = near.clone();
+        let (publisher, subscriber) = pair(near, far, Version::TRANSFORK_04).await;
+        let live = track("cam/video");
+        let _published = publisher.tracks.publish(live.consume()).unwrap();
+        let wanted = subscriber.session.subscriber();
+        let mut track =
+            wanted.subscribe(name("cam/video"), SubscribeOptions::default()).await.unwrap().into_track();
+        vanishing.kill();
+        let error = track.next_group().await.unwrap_err();
+        assert!(matches!(error, TrackError::Session(_)), "{error:?}");
+    });
+}
