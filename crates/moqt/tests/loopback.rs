@@ -1,0 +1,101 @@
+//! Client and server of the facade over real sockets, on both carriers.
+
+use std::{sync::Arc, time::Duration};
+
+use moqt::{
+    Carrier, Certificate, Client, ClientOptions, ConnectError, Reason, RequestError, Retention, Server,
+    ServerOptions, SessionError, SubscribeOptions, TrackInfo, TrackProducer, Tracks, Url,
+};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn certificate() -> Certificate {
+    Certificate::generate(&["localhost".into(), "127.0.0.1".into()], 2).unwrap()
+}
+
+fn serve(certificate: Certificate) -> Server {
+    Server::bind(ServerOptions::new("127.0.0.1:0".parse().unwrap(), certificate)).unwrap()
+}
+
+fn trusting(certificate: &Certificate) -> Client {
+    let mut options = ClientOptions::default();
+    options.tls.fingerprints = vec![certificate.fingerprint().unwrap()];
+    options.connect_timeout = Duration::from_secs(5);
+    Client::new(options).unwrap()
+}
+
+fn url(scheme: &str, server: &Server, path: &str) -> Url {
+    format!("{scheme}://127.0.0.1:{}{path}", server.local_addr().port()).parse().unwrap()
+}
+
+async fn bounded<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what).await.expect("took too long")
+}
+
+#[tokio::test]
+async fn a_track_crosses_both_carriers_of_one_port_with_path_and_query() {
+    bounded(async {
+        let certificate = certificate();
+        let server = serve(certificate.clone());
+        for (scheme, carrier) in [("https", Carrier::WebTransport), ("moqf", Carrier::Quic)] {
+            let tracks = Tracks::new();
+            let track =
+                TrackProducer::new("a/b".parse().unwrap(), TrackInfo::default(), Retention::default());
+            let _published = tracks.publish(track.consume()).unwrap();
+            let serving = async {
+                let request = server.accept().await.unwrap().handshake().await.unwrap();
+                assert_eq!((request.carrier(), request.path()), (carrier, "/room/1?x=y"));
+                request.start(Arc::new(tracks))
+            };
+            let client = trusting(&certificate);
+            let url = url(scheme, &server, "/room/1?x=y");
+            let (session, served) = tokio::join!(client.connect(&url), serving);
+            let session = session.unwrap();
+            let wanted = session.subscriber();
+            let mut reader = wanted
+                .subscribe("a/b".parse().unwrap(), SubscribeOptions::default())
+                .await
+                .unwrap()
+                .into_track();
+            let mut group = track.append_group();
+            group.write_frame("payload").unwrap();
+            group.finish().unwrap();
+            let mut group = reader.next_group().await.unwrap().unwrap();
+            assert_eq!(group.read_frame().await.unwrap().unwrap(), "payload");
+
+            let missing = wanted.subscribe("no/such".parse().unwrap(), SubscribeOptions::default()).await;
+            assert!(matches!(missing, Err(RequestError::Refused(Reason::NotFound))), "{missing:?}");
+
+            session.close().await;
+            let end = served.closed().await;
+            assert!(matches!(end, SessionError::Closed { .. }), "{scheme}: {end:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_untrusted_certificate_is_named_as_the_cause() {
+    bounded(async {
+        let server = serve(certificate());
+        let client = trusting(&certificate());
+        for scheme in ["https", "moqf"] {
+            let url = url(scheme, &server, "/");
+            let error = tokio::select! {
+                session = client.connect(&url) => session.unwrap_err(),
+                () = accepting_forever(&server) => unreachable!(),
+            };
+            assert!(matches!(error, ConnectError::Dial { .. }), "{scheme}: {error:?}");
+            assert!(error.hint().is_some_and(|hint| hint.contains("fingerprint")), "{scheme}: {error:?}");
+        }
+    })
+    .await;
+}
+
+async fn accepting_forever(server: &Server) {
+    loop {
+        if let Some(incoming) = server.accept().await {
+            let _ = incoming.handshake().await;
+        }
+    }
+}
