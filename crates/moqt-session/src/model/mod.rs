@@ -8,6 +8,8 @@ mod clock;
 mod frame;
 mod group;
 mod ordered;
+#[cfg(test)]
+mod tests;
 mod track;
 mod wait;
 

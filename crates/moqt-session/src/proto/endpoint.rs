@@ -261,7 +261,7 @@ impl Endpoint {
     pub(super) fn insert(&mut self, kind: RequestKind, ours: bool, state: State) -> RequestId {
         let id = RequestId(self.next_request);
         self.next_request += 1;
-        if !ours {
+        if !ours && kind != RequestKind::Session {
             self.counts.requests += 1;
             match kind {
                 RequestKind::Subscribe => self.counts.subscriptions += 1,
@@ -322,8 +322,8 @@ impl Endpoint {
         if request.reading || request.writing {
             return;
         }
-        if !request.ours {
-            self.counts.requests = self.counts.requests.saturating_sub(1);
+        if !request.ours && request.kind != RequestKind::Session {
+            self.counts.requests -= 1;
             match request.kind {
                 RequestKind::Subscribe => self.counts.subscriptions -= 1,
                 RequestKind::Announce => self.counts.watches -= 1,

@@ -9,6 +9,10 @@ mod message;
 mod priority;
 mod request;
 mod respond;
+#[cfg(test)]
+mod script;
+#[cfg(test)]
+mod tests;
 mod wish;
 
 pub(crate) use endpoint::{Endpoint, Refused, Side};

@@ -1,0 +1,417 @@
+//! Tracks, groups and names, by themselves.
+
+use std::{
+    future::Future,
+    pin::pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use moqt_wire::Namespace;
+
+use super::*;
+use crate::error::{GroupError, Reason, TrackError};
+
+fn producer(retention: Retention) -> TrackProducer {
+    TrackProducer::new("cam/video".parse().unwrap(), TrackInfo::default(), retention)
+}
+
+fn group(track: &TrackProducer, frames: &[&'static str]) {
+    let mut group = track.append_group();
+    frames.iter().for_each(|frame| group.write_frame(*frame).unwrap());
+    group.finish().unwrap();
+}
+
+/// What a future has come to without waiting.
+fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}
+
+fn sequences(track: &mut TrackConsumer) -> Vec<u64> {
+    std::iter::from_fn(|| now_or_never(track.next_group())?.unwrap().map(|group| group.sequence())).collect()
+}
+
+#[tokio::test]
+async fn frames_of_every_size_read_back_whole() {
+    let track = producer(Retention::default());
+    let mut reader = track.consume();
+    let mut group = track.append_group();
+    let frames: Vec<_> =
+        [0, 1, 63, 64, 16383, 16384, 1 << 20].map(|len| Bytes::from(vec![len as u8; len])).into();
+    for frame in &frames {
+        group.write_frame(frame.clone()).unwrap();
+    }
+    group.finish().unwrap();
+    let mut group = reader.next_group().await.unwrap().unwrap();
+    for frame in &frames {
+        assert_eq!(group.read_frame().await.unwrap().as_ref(), Some(frame));
+    }
+    assert_eq!(group.read_frame().await.unwrap(), None);
+    assert!(group.is_finished());
+}
+
+#[tokio::test]
+async fn a_large_frame_is_shared_and_not_copied() {
+    let track = producer(Retention::default());
+    let mut reader = track.consume();
+    let payload = Bytes::from(vec![7; 4096]);
+    track.append_group().write_frame(payload.clone()).unwrap();
+    let frame = reader.next_group().await.unwrap().unwrap().read_frame().await.unwrap().unwrap();
+    assert_eq!(frame.as_ptr(), payload.as_ptr());
+}
+
+#[tokio::test]
+async fn a_frame_written_in_pieces_can_be_read_in_pieces_or_whole() {
+    let track = producer(Retention::default());
+    let mut by_piece = track.consume();
+    let mut whole = track.consume();
+    let mut group = track.append_group();
+    let mut frame = group.create_frame(FrameMeta::sized(4)).unwrap();
+    frame.write(Bytes::from_static(b"ab")).unwrap();
+
+    let mut by_piece = by_piece.next_group().await.unwrap().unwrap();
+    let mut whole = whole.next_group().await.unwrap().unwrap();
+    let mut pieces = by_piece.next_frame().await.unwrap().unwrap();
+    assert_eq!(pieces.read_chunk().await.unwrap().unwrap(), "ab");
+    assert!(now_or_never(pieces.read_chunk()).is_none());
+    assert!(now_or_never(whole.read_frame()).is_none());
+
+    frame.write(Bytes::from_static(b"cd")).unwrap();
+    frame.finish().unwrap();
+    assert_eq!(pieces.read_chunk().await.unwrap().unwrap(), "cd");
+    assert_eq!(pieces.read_chunk().await.unwrap(), None);
+    assert_eq!(whole.read_frame().await.unwrap().unwrap(), "abcd");
+}
+
+#[tokio::test]
+async fn a_frame_left_in_its_middle_is_skipped() {
+    let track = producer(Retention::default());
+    let mut reader = track.consume();
+    let mut group = track.append_group();
+    let mut frame = group.create_frame(FrameMeta::sized(4)).unwrap();
+    frame.write(Bytes::from_static(b"ab")).unwrap();
+    let mut incoming = reader.next_group().await.unwrap().unwrap();
+    let mut second = incoming.clone();
+    let mut left = incoming.next_frame().await.unwrap().unwrap();
+    left.read_chunk().await.unwrap();
+    let mut left = second.next_frame().await.unwrap().unwrap();
+    left.read_chunk().await.unwrap();
+
+    frame.write(Bytes::from_static(b"cd")).unwrap();
+    frame.finish().unwrap();
+    group.write_frame("next").unwrap();
+    assert_eq!(incoming.read_frame().await.unwrap().unwrap(), "next");
+    let mut next = second.next_frame().await.unwrap().unwrap();
+    assert_eq!(next.read_chunk().await.unwrap().unwrap(), "next");
+}
+
+#[tokio::test]
+async fn a_frame_cut_short_or_too_long_aborts_the_group() {
+    let track = producer(Retention::default());
+    let mut reader = track.consume();
+    let mut group = track.append_group();
+    group.write_frame("whole").unwrap();
+    let mut frame = group.create_frame(FrameMeta::sized(4)).unwrap();
+    assert_eq!(frame.write(Bytes::from_static(b"too long")), Err(GroupError::WrongSize));
+    assert_eq!(frame.remaining(), 4);
+    drop(frame);
+    let mut incoming = reader.next_group().await.unwrap().unwrap();
+    assert_eq!(incoming.read_frame().await.unwrap().unwrap(), "whole", "frames before stand");
+    assert_eq!(incoming.read_frame().await, Err(GroupError::WrongSize));
+}
+
+#[tokio::test]
+async fn a_cancelled_read_loses_nothing() {
+    let track = producer(Retention::default());
+    let mut reader = track.consume();
+    let mut group = track.append_group();
+    let mut incoming = reader.next_group().await.unwrap().unwrap();
+    assert!(now_or_never(incoming.read_frame()).is_none());
+    assert!(now_or_never(incoming.next_frame()).is_none());
+    group.write_frame("first").unwrap();
+    assert_eq!(incoming.read_frame().await.unwrap().unwrap(), "first");
+}
+
+#[tokio::test]
+async fn an_aborted_group_gives_its_reason_after_its_frames() {
+    let track = producer(Retention::default());
+    let mut reader = track.consume();
+    let mut group = track.append_group();
+    group.write_frame("first").unwrap();
+    group.abort(Reason::App(7));
+    let mut incoming = reader.next_group().await.unwrap().unwrap();
+    assert_eq!(incoming.read_frame().await.unwrap().unwrap(), "first");
+    assert_eq!(incoming.read_frame().await, Err(GroupError::Reset(Reason::App(7))));
+}
+
+#[tokio::test]
+async fn a_group_dropped_unfinished_is_cancelled() {
+    let track = producer(Retention::default());
+    let mut reader = track.consume();
+    drop(track.append_group());
+    let mut incoming = reader.next_group().await.unwrap().unwrap();
+    assert_eq!(incoming.read_frame().await, Err(GroupError::Reset(Reason::Cancelled)));
+}
+
+#[tokio::test]
+async fn a_group_past_its_limits_is_aborted_as_too_large() {
+    let retention = Retention { max_group_bytes: 10, max_group_frames: 3, ..Retention::default() };
+    let track = producer(retention);
+    let mut group = track.append_group();
+    group.write_frame("12345").unwrap();
+    assert_eq!(group.write_frame("123456"), Err(GroupError::TooLarge));
+    assert_eq!(group.write_frame("1"), Err(GroupError::TooLarge));
+    let mut group = track.append_group();
+    for _ in 0..3 {
+        group.write_frame("").unwrap();
+    }
+    assert_eq!(group.write_frame(""), Err(GroupError::TooLarge));
+}
+
+#[test]
+fn groups_number_themselves_above_the_highest() {
+    let track = producer(Retention::default());
+    assert_eq!(track.append_group().sequence(), 0);
+    assert_eq!(track.create_group(7).unwrap().sequence(), 7);
+    assert_eq!(track.create_group(3).unwrap().sequence(), 3);
+    assert_eq!(track.append_group().sequence(), 8);
+    assert_eq!(track.create_group(7).unwrap_err(), DuplicateGroup(7));
+    assert_eq!(track.consume().latest(), Some(8));
+}
+
+#[test]
+fn a_reader_starts_at_the_latest_group_or_where_it_wants() {
+    let track = producer(Retention::default());
+    (0..5).for_each(|_| group(&track, &["x"]));
+    let mut latest = track.consume();
+    let mut from_2 = latest.reader(Start::At(2));
+    let mut from_9 = latest.reader(Start::At(9));
+    assert_eq!(sequences(&mut latest), [4]);
+    assert_eq!(sequences(&mut from_2), [2, 3, 4]);
+    assert_eq!(sequences(&mut from_9), []);
+    group(&track, &["x"]);
+    assert_eq!(sequences(&mut latest.clone()), [5], "a clone goes on where the original stands");
+    assert_eq!(sequences(&mut latest), [5]);
+    track.create_group(9).unwrap();
+    assert_eq!(sequences(&mut from_9), [9]);
+}
+
+#[test]
+fn an_older_group_that_comes_late_is_not_for_a_reader_that_started_later() {
+    let track = producer(Retention::default());
+    let mut reader = track.consume();
+    track.create_group(5).unwrap();
+    assert_eq!(sequences(&mut reader), [5]);
+    track.create_group(4).unwrap();
+    track.create_group(6).unwrap();
+    assert_eq!(sequences(&mut reader), [6]);
+}
+
+#[test]
+fn more_groups_or_bytes_than_are_kept_push_out_the_oldest() {
+    let track = producer(Retention { max_groups: 3, ..Retention::default() });
+    let keeper = track.consume();
+    (0..10).for_each(|_| group(&track, &["x"]));
+    assert_eq!(sequences(&mut keeper.reader(Start::At(0))), [7, 8, 9]);
+    assert!(keeper.group(6).is_none());
+
+    let track = producer(Retention { max_bytes: 2500, ..Retention::default() });
+    let keeper = track.consume();
+    for _ in 0..10 {
+        track.append_group().write_frame(vec![0; 1000]).unwrap();
+    }
+    track.append_group();
+    assert_eq!(sequences(&mut keeper.reader(Start::At(0))), [8, 9, 10]);
+    assert_eq!(keeper.held_bytes(), 2000, "what is pushed out is let go");
+}
+
+#[tokio::test(start_paused = true)]
+async fn finished_groups_age_and_the_newest_stays() {
+    let track = producer(Retention::max_age(Duration::from_secs(5)));
+    let keeper = track.consume();
+    group(&track, &["old"]);
+    let _running = track.append_group();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    group(&track, &["new"]);
+    assert_eq!(sequences(&mut keeper.reader(Start::At(0))), [1, 2], "a running group does not age");
+    tokio::time::advance(Duration::from_secs(3600)).await;
+    assert_eq!(sequences(&mut keeper.reader(Start::At(0))), [1, 2], "nothing newer, nothing evicted");
+}
+
+#[tokio::test]
+async fn a_reader_that_falls_behind_finds_its_group_expired() {
+    let track = producer(Retention { max_groups: 2, ..Retention::default() });
+    let mut reader = track.consume();
+    group(&track, &["one", "two"]);
+    let mut slow = reader.next_group().await.unwrap().unwrap();
+    assert_eq!(slow.read_frame().await.unwrap().unwrap(), "one");
+    (0..3).for_each(|_| group(&track, &["x"]));
+    assert_eq!(slow.read_frame().await, Err(GroupError::Expired));
+    assert_eq!(sequences(&mut reader), [2, 3], "it goes on with what is there");
+}
+
+#[test]
+fn groups_that_arrive_behind_the_newest_cannot_pile_up() {
+    let track = producer(Retention { max_groups: 4, ..Retention::default() });
+    let keeper = track.consume();
+    track.create_group(1 << 40).unwrap();
+    for sequence in 0..1000 {
+        track.create_group(sequence).unwrap().write_frame(vec![0; 1000]).unwrap();
+    }
+    assert!(keeper.held_bytes() <= 5000, "{}", keeper.held_bytes());
+    let kept = (0..1000).filter(|&sequence| keeper.group(sequence).is_some()).count();
+    assert!(kept <= 4, "{kept}");
+}
+
+#[test]
+fn gaps_cannot_pile_up_either() {
+    let track = producer(Retention { max_groups: 4, ..Retention::default() });
+    let keeper = track.consume();
+    group(&track, &["x"]);
+    (1..1000).for_each(|at| track.gap(at, at, Reason::Expired));
+    let mut reader = keeper.reader(Start::At(0));
+    let mut events = 0;
+    while now_or_never(reader.next_event()).is_some() {
+        events += 1;
+    }
+    assert!(events <= 8, "{events}");
+}
+
+#[tokio::test]
+async fn a_finished_track_ends_and_a_dropped_one_is_cancelled() {
+    let track = producer(Retention::default());
+    let mut reader = track.consume();
+    group(&track, &["x"]);
+    track.finish();
+    drop(track);
+    assert!(reader.next_group().await.unwrap().is_some());
+    assert!(reader.next_group().await.unwrap().is_none());
+
+    let track = producer(Retention::default());
+    let mut reader = track.consume();
+    let twin = track.clone();
+    drop(track);
+    assert!(now_or_never(reader.next_group()).is_none(), "a clone still writes");
+    drop(twin);
+    assert!(matches!(reader.next_group().await, Err(TrackError::Ended(Reason::Cancelled))));
+}
+
+#[tokio::test]
+async fn a_producer_learns_when_readers_come_and_go() {
+    let track = producer(Retention::default());
+    assert!(now_or_never(track.unused()).is_some());
+    let reader = track.consume();
+    let second = reader.clone();
+    assert_eq!(track.readers(), 2);
+    assert!(now_or_never(track.unused()).is_none());
+    assert!(now_or_never(track.readers_above(1)).is_some());
+    assert!(now_or_never(track.readers_above(2)).is_none());
+    let waiting = tokio::join!(track.unused(), async {
+        drop(reader);
+        tokio::task::yield_now().await;
+        drop(second);
+    });
+    assert_eq!(waiting, ((), ()));
+}
+
+#[test]
+fn a_track_that_ended_for_want_of_readers_cannot_be_joined() {
+    let track = producer(Retention::default());
+    let reader = track.consume();
+    let weak = reader.downgrade();
+    assert!(weak.upgrade().is_some());
+    assert!(!track.end_if_unused());
+    drop(reader);
+    assert!(weak.upgrade().is_some(), "still open");
+    assert!(track.end_if_unused());
+    assert!(weak.upgrade().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn ordered_groups_come_by_number_and_gaps_stand_between() {
+    let track = producer(Retention::default());
+    track.create_group(3).unwrap();
+    let mut ordered = OrderedGroups::new(track.consume(), Duration::from_millis(200));
+    let mut next = async || match ordered.next().await.unwrap() {
+        Some(OrderedItem::Group(group)) => (group.sequence(), group.sequence(), None),
+        Some(OrderedItem::Gap { first, last, reason }) => (first, last, Some(reason)),
+        None => (u64::MAX, u64::MAX, None),
+    };
+    for sequence in [5, 4, 8, 12] {
+        track.create_group(sequence).unwrap();
+    }
+    track.gap(6, 7, Reason::Expired);
+    for expected in [(3, 3, None), (4, 4, None), (5, 5, None), (6, 7, Some(Reason::Expired)), (8, 8, None)] {
+        assert_eq!(next().await, expected);
+    }
+    let before = tokio::time::Instant::now();
+    assert_eq!(next().await, (9, 11, Some(Reason::Timeout)));
+    assert_eq!(before.elapsed(), Duration::from_millis(200));
+    assert_eq!(next().await, (12, 12, None));
+    track.create_group(14).unwrap();
+    track.finish();
+    assert_eq!(next().await, (13, 13, Some(Reason::Timeout)), "after the end nothing is waited for");
+    assert_eq!(next().await, (14, 14, None));
+    assert_eq!(next().await.0, u64::MAX);
+}
+
+fn under(prefix: &str) -> Interest {
+    Interest::Prefix(prefix.parse().unwrap())
+}
+
+fn name(text: &str) -> Namespace {
+    text.parse().unwrap()
+}
+
+fn changes(watch: &mut AnnounceConsumer) -> Vec<Announced> {
+    std::iter::from_fn(|| now_or_never(watch.next())?).collect()
+}
+
+#[test]
+fn a_watch_begins_with_what_is_there_and_follows_what_changes() {
+    use Announced::{Active, CaughtUp, Ended};
+    let names = AnnounceProducer::new();
+    assert!(names.insert(name("meeting/1")) && !names.insert(name("meeting/1")));
+    names.insert(name("meeting-1"));
+    let mut watch = names.watch(under("meeting"));
+    assert_eq!(changes(&mut watch), [Active(name("meeting/1")), CaughtUp]);
+    names.insert(name("meeting"));
+    names.insert(name("meeting-2"));
+    assert!(names.remove(&name("meeting/1")) && !names.remove(&name("meeting/1")));
+    assert_eq!(changes(&mut watch), [Active(name("meeting")), Ended(name("meeting/1"))]);
+    drop(names);
+    assert_eq!(now_or_never(watch.next()), Some(None));
+}
+
+#[test]
+fn a_watch_that_is_not_read_holds_each_name_once() {
+    use Announced::{Active, CaughtUp, Ended};
+    let names = AnnounceProducer::new();
+    let mut watch = names.watch(under(""));
+    for _ in 0..1000 {
+        names.insert(name("flaps"));
+        names.remove(&name("flaps"));
+    }
+    assert_eq!(changes(&mut watch), [CaughtUp], "what came and went is left out");
+    names.insert(name("flaps"));
+    assert_eq!(changes(&mut watch), [Active(name("flaps"))]);
+    names.remove(&name("flaps"));
+    names.insert(name("flaps"));
+    assert_eq!(changes(&mut watch), [Ended(name("flaps")), Active(name("flaps"))], "gone and back is told");
+}
+
+#[test]
+fn a_set_that_is_being_learned_catches_up_when_it_is_told() {
+    use Announced::{Active, CaughtUp};
+    let names = AnnounceProducer::learning();
+    let mut watch = names.watch(under(""));
+    names.insert(name("a"));
+    assert_eq!(changes(&mut watch), [Active(name("a"))]);
+    names.insert(name("b"));
+    names.caught_up();
+    assert_eq!(changes(&mut watch), [Active(name("b")), CaughtUp]);
+}
