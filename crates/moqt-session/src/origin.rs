@@ -1,6 +1,7 @@
 //! Where a session's publisher half takes tracks from.
 
 use std::{
+    borrow::Borrow,
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -10,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     error::Reason,
-    model::{AnnounceConsumer, AnnounceProducer, Interest, TrackConsumer},
+    model::{AnnounceConsumer, AnnounceProducer, Interest, Start, TrackConsumer},
     proto::Info,
 };
 
@@ -61,9 +62,13 @@ impl TrackRequest {
         (request, answer)
     }
 
-    /// Serves the subscription from `track`.
-    pub fn accept(self, track: TrackConsumer) {
-        let _ = self.reply.send(Ok(track));
+    /// Serves the subscription from `track`, from the group on that the peer wants; the latest is the latest now.
+    ///
+    /// Where the track is given by reference, its producer sees one reader more exactly when that reader's place
+    /// is fixed: what is written after that reaches the peer.
+    pub fn accept(self, track: impl Borrow<TrackConsumer>) {
+        let start = self.first.map_or(Start::Latest, Start::At);
+        let _ = self.reply.send(Ok(track.borrow().reader(start)));
     }
 
     /// Turns the subscription down.
@@ -169,8 +174,7 @@ impl Origin for Tracks {
     }
 
     fn track(&self, request: TrackRequest) {
-        let track = self.lock().get(&request.name).cloned();
-        match track {
+        match self.lock().get(&request.name) {
             Some(track) => request.accept(track),
             None => request.refuse(Reason::NotFound),
         }

@@ -124,7 +124,15 @@ async fn within<C: Connection>(
             }
             Err(SessionError::Closed { reason, message: String::new() })
         }
-        Broken::Connection(error) => Err(SessionError::from_connection(error, |code| speak.reason(code))),
+        Broken::Connection(error) => {
+            Err(match SessionError::from_connection(error, |code| speak.reason(code)) {
+                // The close overtook the reset of the stream.
+                SessionError::Closed { reason: Reason::Version, .. } => {
+                    SessionError::Version { offered: Vec::new() }
+                }
+                error => error,
+            })
+        }
     }
 }
 

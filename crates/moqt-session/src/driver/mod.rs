@@ -109,6 +109,8 @@ enum Use {
     InfoAsked(AbortHandle),
     /// Our subscription.
     Wish(Box<Wish>),
+    /// Our subscription after its publisher finished it: groups on their way still count.
+    Late(Box<Wish>),
     /// We watch the peer's names.
     Watching(AnnounceProducer),
     /// Our question.
@@ -136,6 +138,8 @@ enum Done<C: Connection> {
     InfoAnswer(RequestId, Result<Info, Reason>),
     /// Nobody reads what our request brings.
     Unused(RequestId),
+    /// No group of a finished subscription has begun for a while; it had so many then.
+    LateOver(RequestId, u64),
     /// The peer had its time to agree to the end.
     CloseTimeout,
     /// Of no further consequence.
@@ -170,6 +174,7 @@ impl<C: Connection> Driver<C> {
         debug!(reason = %error, "session ended");
         for (_, used) in std::mem::take(&mut self.uses) {
             match used {
+                Use::Late(wish) => wish.finish(),
                 Use::Wish(wish) => wish.fail(TrackError::Session(error.clone())),
                 Use::Asking(reply) => {
                     let _ = reply.send(Err(error.clone().into()));
@@ -221,6 +226,7 @@ impl<C: Connection> Driver<C> {
             Done::NamesChanged(request, names, event) => self.names_changed(request, names, event),
             Done::InfoAnswer(request, answer) => self.info_answer(request, answer),
             Done::Unused(request) => self.unused(request),
+            Done::LateOver(request, groups) => self.late_over(request, groups),
             Done::CloseTimeout => self.ending = Some(SessionError::LocallyClosed),
         }
     }
@@ -257,6 +263,9 @@ impl<C: Connection> Driver<C> {
             Output::Forget { request } => match self.uses.remove(&request) {
                 Some(Use::Serving(serving)) => serving.abort(),
                 Some(Use::Watched(work) | Use::InfoAsked(work)) => work.abort(),
+                Some(late @ Use::Late(_)) => {
+                    self.uses.insert(request, late);
+                }
                 _ => {}
             },
             Output::Event(event) => self.event(event),

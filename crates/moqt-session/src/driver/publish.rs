@@ -13,9 +13,7 @@ use super::{
 };
 use crate::{
     error::{Reason, TrackError},
-    model::{
-        AnnounceConsumer, Announced, GroupConsumer, Interest, Start, TrackConsumer, TrackEvent, TrackInfo,
-    },
+    model::{AnnounceConsumer, Announced, GroupConsumer, Interest, TrackConsumer, TrackEvent, TrackInfo},
     origin::{InfoRequest, TrackRequest},
     proto::{Info, RequestId, SendOrder, Subscribe, SubscribeUpdate},
 };
@@ -69,18 +67,18 @@ impl<C: Connection> Driver<C> {
 
     pub(super) fn track_answer(&mut self, request: RequestId, answer: Result<TrackConsumer, Reason>) {
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
-        let track = match answer {
-            Ok(track) => track,
+        let reader = match answer {
+            Ok(reader) => reader,
             Err(reason) => {
                 debug!(request = request.0, %reason, "subscription refused");
                 self.endpoint.refuse(request, reason);
                 return;
             }
         };
-        let start = serving.wish.first.map_or(Start::Latest, Start::At);
-        let reader = track.reader(start);
-        serving.info = track.info();
-        let info = Info { track: track.info(), latest: track.latest() };
+        serving.info = reader.info();
+        // Where the latest was asked for, it is the one that the reader starts at.
+        let latest = if serving.wish.first.is_none() { reader.start() } else { reader.latest() };
+        let info = Info { track: reader.info(), latest };
         self.endpoint.accept(request, info);
         self.read_track(request, reader);
     }

@@ -7,7 +7,7 @@ use tracing::{debug, trace, warn};
 use super::{Done, Driver, Use, ingest};
 use crate::{
     error::{PeerMisbehaved, Reason, RequestError, TrackError},
-    model::{AnnounceProducer, Announced, Retention, TrackConsumer, TrackInfo, TrackProducer},
+    model::{AnnounceProducer, Announced, Retention, Start, TrackConsumer, TrackInfo, TrackProducer},
     proto::{Gap, Info, RequestId, Subscribe},
     session::{Command, Granted},
 };
@@ -21,11 +21,18 @@ pub(super) struct Wish {
     track: TrackProducer,
     first: Option<u64>,
     last: Option<u64>,
+    /// Groups that have begun to arrive.
+    groups: u64,
     /// Taken when the answer comes; the consumer keeps the track in use until then.
     pending: Option<(oneshot::Sender<Result<Granted, RequestError>>, TrackConsumer)>,
 }
 
 impl Wish {
+    /// Nothing more comes.
+    pub(super) fn finish(&self) {
+        self.track.finish();
+    }
+
     /// The session ended.
     pub(super) fn fail(self, error: TrackError) {
         if let (Some((reply, _)), TrackError::Session(error)) = (self.pending, &error) {
@@ -96,8 +103,9 @@ impl<C: Connection> Driver<C> {
         debug!(request = request.0, track = %name, "subscribe");
         let track = TrackProducer::new(name, TrackInfo::default(), retention);
         let consumer = track.consume();
+        let consumer = first.map_or(consumer.clone(), |first| consumer.reader(Start::At(first)));
         self.watch_use(request, track.clone());
-        let wish = Wish { track, first, last, pending: Some((reply, consumer)) };
+        let wish = Wish { track, first, last, groups: 0, pending: Some((reply, consumer)) };
         self.uses.insert(request, Use::Wish(Box::new(wish)));
     }
 
@@ -121,7 +129,16 @@ impl<C: Connection> Driver<C> {
     pub(super) fn wish_accepted(&mut self, request: RequestId, info: Info) {
         let Some(Use::Wish(wish)) = self.uses.get_mut(&request) else { return };
         wish.track.set_info(info.track);
+        // 0 may stand for "none", and says nothing then.
+        let latest = info.latest.filter(|&latest| latest > 0);
+        if let Some(latest) = latest {
+            wish.track.set_latest(latest);
+        }
         if let Some((reply, track)) = wish.pending.take() {
+            let track = match (wish.first, latest) {
+                (None, Some(latest)) => track.reader(Start::At(latest)),
+                _ => track,
+            };
             // Where the caller has gone, the track drops with the answer and is unused.
             let _ = reply.send(Ok(Granted { request, track, info }));
         }
@@ -142,6 +159,12 @@ impl<C: Connection> Driver<C> {
             "request over"
         );
         match self.uses.remove(&request) {
+            Some(Use::Wish(wish)) if result.is_ok() && wish.track.readers() > 0 => {
+                // What the peer's stack has acknowledged may not have reached us yet.
+                let groups = wish.groups;
+                self.uses.insert(request, Use::Late(wish));
+                self.wait_for_late(request, groups);
+            }
             Some(Use::Wish(wish)) => {
                 let Wish { track, pending, .. } = *wish;
                 match result {
@@ -162,6 +185,24 @@ impl<C: Connection> Driver<C> {
             // Dropping the names tells who watches them.
             _ => {}
         }
+    }
+
+    fn wait_for_late(&self, request: RequestId, groups: u64) {
+        let patience = self.limits.late_groups;
+        self.spawn(async move {
+            tokio::time::sleep(patience).await;
+            Done::LateOver(request, groups)
+        });
+    }
+
+    pub(super) fn late_over(&mut self, request: RequestId, before: u64) {
+        let Some(Use::Late(wish)) = self.uses.get(&request) else { return };
+        if wish.groups > before && wish.track.readers() > 0 {
+            return self.wait_for_late(request, wish.groups);
+        }
+        wish.finish();
+        self.uses.remove(&request);
+        self.endpoint.retire(request);
     }
 
     pub(super) fn announced(&mut self, request: RequestId, event: Announced) {
@@ -214,8 +255,9 @@ impl<C: Connection> Driver<C> {
         };
         let ingest::Head { subscribe_id, sequence, mut stream, rest } = head;
         trace!(subscribe_id, group = sequence, "group");
-        let refused = match self.endpoint.subscription(subscribe_id).and_then(|r| self.uses.get(&r)) {
-            Some(Use::Wish(wish)) => {
+        let wish = self.endpoint.subscription(subscribe_id).and_then(|request| self.uses.get_mut(&request));
+        let refused = match wish {
+            Some(Use::Wish(wish) | Use::Late(wish)) => {
                 let outside = wish.first.is_some_and(|first| sequence < first)
                     || wish.last.is_some_and(|last| sequence > last);
                 if outside {
@@ -223,6 +265,7 @@ impl<C: Connection> Driver<C> {
                 } else {
                     match wish.track.create_group(sequence) {
                         Ok(group) => {
+                            wish.groups += 1;
                             let (dialect, limits) = (self.dialect, self.limits.wire.clone());
                             self.spawn(async move {
                                 ingest::frames(stream, rest, group, dialect, limits).await;

@@ -43,6 +43,9 @@ pub struct OrderedGroups {
     end: Option<Result<(), TrackError>>,
 }
 
+/// How long the very first groups may overtake each other, on a track whose first number is not known.
+const SETTLE: Duration = Duration::from_millis(100);
+
 /// Most groups held back while an earlier one is missing.
 const MAX_HELD: usize = 1024;
 
@@ -75,7 +78,8 @@ impl OrderedGroups {
             }
             let held = !self.groups.is_empty() || !self.gaps.is_empty();
             let event = if held {
-                let deadline = *self.waiting.get_or_insert_with(now) + self.patience;
+                let patience = if self.next.is_some() { self.patience } else { self.patience.min(SETTLE) };
+                let deadline = *self.waiting.get_or_insert_with(now) + patience;
                 match tokio::time::timeout_at(deadline, self.track.next_event()).await {
                     Ok(event) => event,
                     Err(_) => {
@@ -93,7 +97,6 @@ impl OrderedGroups {
                 Ok(Some(TrackEvent::Group(group))) => {
                     let sequence = group.sequence();
                     if self.next.is_none_or(|next| sequence >= next) {
-                        self.next.get_or_insert(sequence);
                         self.groups.insert(sequence, group);
                     }
                 }
@@ -114,6 +117,9 @@ impl OrderedGroups {
 
     /// What is due now: the next group, a gap at it, or anything at all after the end.
     fn take(&mut self) -> Option<OrderedItem> {
+        if self.next.is_none() && (self.groups.contains_key(&0) || self.end.is_some()) {
+            self.begin();
+        }
         let next = self.next?;
         if let Some(group) = self.groups.remove(&next) {
             self.next = Some(next + 1);
@@ -135,8 +141,17 @@ impl OrderedGroups {
         if self.end.is_some() { self.skip() } else { None }
     }
 
-    /// Gives up waiting for `next`.
+    /// Takes the lowest group that came for the first.
+    fn begin(&mut self) {
+        self.next = self.groups.first_key_value().map(|(&first, _)| first);
+    }
+
+    /// Gives up waiting for `next`, or for what may stand before the first group.
     fn skip(&mut self) -> Option<OrderedItem> {
+        if self.next.is_none() {
+            self.begin();
+            return self.take();
+        }
         let next = self.next?;
         let group = self.groups.first_key_value().map(|(&group, _)| group);
         let gap = self.gaps.first_key_value().map(|(&gap, _)| gap);

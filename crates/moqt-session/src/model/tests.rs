@@ -201,14 +201,42 @@ fn a_reader_starts_at_the_latest_group_or_where_it_wants() {
 }
 
 #[test]
-fn an_older_group_that_comes_late_is_not_for_a_reader_that_started_later() {
+fn an_older_group_that_comes_late_is_for_those_who_started_before_it() {
     let track = producer(Retention::default());
-    let mut reader = track.consume();
+    let mut early = track.consume();
     track.create_group(5).unwrap();
-    assert_eq!(sequences(&mut reader), [5]);
+    let mut later = track.consume();
     track.create_group(4).unwrap();
     track.create_group(6).unwrap();
-    assert_eq!(sequences(&mut reader), [6]);
+    assert_eq!(sequences(&mut early), [5, 4, 6], "the track was empty: whatever comes");
+    assert_eq!(sequences(&mut later), [5, 6]);
+}
+
+#[test]
+fn a_reader_of_the_latest_waits_for_the_one_that_the_publisher_named() {
+    let track = producer(Retention::default());
+    track.set_latest(7);
+    let mut reader = track.consume();
+    assert_eq!((reader.start(), reader.latest()), (Some(7), Some(7)));
+    for sequence in [6, 8, 7] {
+        track.create_group(sequence).unwrap();
+    }
+    assert_eq!(sequences(&mut reader), [8, 7]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ordered_groups_begin_with_the_lowest_of_those_that_come_together() {
+    for (arrivals, expected) in [(&[1, 0][..], &[0, 1][..]), (&[29, 28], &[28, 29])] {
+        let track = producer(Retention::default());
+        let mut ordered = OrderedGroups::new(track.consume(), Duration::from_secs(1));
+        for &sequence in arrivals {
+            track.create_group(sequence).unwrap();
+        }
+        for &sequence in expected {
+            let Some(OrderedItem::Group(group)) = ordered.next().await.unwrap() else { panic!("no group") };
+            assert_eq!(group.sequence(), sequence);
+        }
+    }
 }
 
 #[test]
@@ -224,7 +252,7 @@ fn more_groups_or_bytes_than_are_kept_push_out_the_oldest() {
     for _ in 0..10 {
         track.append_group().write_frame(vec![0; 1000]).unwrap();
     }
-    track.append_group();
+    let _running = track.append_group();
     assert_eq!(sequences(&mut keeper.reader(Start::At(0))), [8, 9, 10]);
     assert_eq!(keeper.held_bytes(), 2000, "what is pushed out is let go");
 }

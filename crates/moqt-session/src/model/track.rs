@@ -128,11 +128,19 @@ struct State {
     highest: Option<u64>,
     /// Highest number of a group.
     latest: Option<u64>,
+    /// Highest number that the publisher named, though the group may not have come.
+    told: Option<u64>,
     end: Option<Result<(), TrackError>>,
     readers: WaitList,
     consumers: usize,
     /// The producer's side, waiting for readers to come or go.
     changed: WaitList,
+}
+
+impl State {
+    fn newest(&self) -> Option<u64> {
+        self.latest.max(self.told)
+    }
 }
 
 #[derive(Debug)]
@@ -250,6 +258,7 @@ impl TrackProducer {
                 groups: BTreeMap::new(),
                 highest: None,
                 latest: None,
+                told: None,
                 end: None,
                 readers: WaitList::default(),
                 consumers: 0,
@@ -316,6 +325,11 @@ impl TrackProducer {
     /// Changes what the track says of itself.
     pub fn set_info(&self, info: TrackInfo) {
         self.shared.lock().info = info;
+    }
+
+    /// Says which group is the newest, before it has come. Readers of the latest start there.
+    pub(crate) fn set_latest(&self, sequence: u64) {
+        self.shared.lock().told = Some(sequence);
     }
 
     /// Ends the track for good. Readers read what is there and then see the end.
@@ -421,10 +435,10 @@ impl TrackConsumer {
         self.shared.lock().info
     }
 
-    /// The newest group's number, or `None` while there is none.
+    /// The newest group's number as far as it is known, or `None` while there is none.
     #[must_use]
     pub fn latest(&self) -> Option<u64> {
-        self.shared.lock().latest
+        self.shared.lock().newest()
     }
 
     /// Payload bytes that the track holds at this time.
@@ -443,7 +457,7 @@ impl TrackConsumer {
         reader
     }
 
-    /// The first group number that this reader takes; `None` while that is not known.
+    /// The first group number that this reader takes; `None` for whatever comes first, on a track that was empty.
     #[must_use]
     pub fn start(&self) -> Option<u64> {
         self.start
@@ -451,7 +465,7 @@ impl TrackConsumer {
 
     fn resolve(&self, state: &State, start: Start) -> Option<u64> {
         match start {
-            Start::Latest => state.latest,
+            Start::Latest => state.newest(),
             Start::At(sequence) => Some(sequence),
         }
     }
@@ -508,14 +522,13 @@ impl TrackConsumer {
                     if self.start.is_some_and(|start| sequence < start) {
                         continue;
                     }
-                    self.start.get_or_insert(sequence);
                     let group = GroupConsumer::new(Arc::clone(group));
                     return Poll::Ready(Ok(Some(TrackEvent::Group(group))));
                 }
                 Some(Entry::Gap { first, last, reason }) => {
                     self.next += 1;
                     let first = (*first).max(self.start.unwrap_or(0));
-                    if first > *last || self.start.is_none() {
+                    if first > *last {
                         continue;
                     }
                     let event = TrackEvent::Gap { first, last: *last, reason: *reason };

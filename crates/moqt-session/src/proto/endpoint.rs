@@ -206,6 +206,11 @@ impl Endpoint {
         self.subscriptions.get(&subscribe_id).copied()
     }
 
+    /// No more groups are expected for a subscription that the publisher finished.
+    pub(crate) fn retire(&mut self, request: RequestId) {
+        self.subscriptions.retain(|_, of| *of != request);
+    }
+
     /// Requests that are open, the Session stream included.
     #[cfg(test)]
     pub(crate) fn open_requests(&self) -> usize {
@@ -339,6 +344,8 @@ impl Endpoint {
         let Some(request) = self.requests.get_mut(&id) else { return };
         match std::mem::replace(&mut request.state, State::Done) {
             State::Done => return,
+            // Groups may still be on their way when the publisher finishes; the driver says when that is over.
+            State::Subscribed { .. } if result.is_ok() => {}
             State::Subscribing { id } | State::Subscribed { id } => {
                 self.subscriptions.remove(&id);
             }

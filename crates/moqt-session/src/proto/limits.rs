@@ -27,6 +27,8 @@ pub struct Limits {
     pub handshake: Duration,
     /// From the first byte of a stream to the end of its first message.
     pub first_message: Duration,
+    /// How long after the end of a subscription its last groups may still begin to arrive.
+    pub late_groups: Duration,
     /// How long a closing session waits for the peer to agree.
     pub close: Duration,
 }
@@ -43,6 +45,7 @@ impl Default for Limits {
             outbox_bytes: 1 << 20,
             handshake: Duration::from_secs(10),
             first_message: Duration::from_secs(10),
+            late_groups: Duration::from_millis(500),
             close: Duration::from_secs(1),
         }
     }

@@ -84,6 +84,7 @@ impl Endpoint {
     pub(crate) fn cancel(&mut self, id: RequestId) {
         if self.requests.get(&id).is_some_and(|request| request.ours && request.kind != RequestKind::Session)
         {
+            self.retire(id);
             self.lost(id, Ok(()));
             self.fail(id, Reason::Cancelled);
         }
