@@ -40,9 +40,3 @@ fn live(duration: u64) {
 fn a_minute_of_five_megabits_passes_quickly() {
     live(60);
 }
-
-#[test]
-#[ignore = "an hour takes a while without optimisation"]
-fn an_hour_of_five_megabits_passes_in_seconds() {
-    live(3600);
-}

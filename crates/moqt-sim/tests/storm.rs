@@ -6,7 +6,9 @@ mod common;
 
 use bytes::Bytes;
 use common::{ms, secs};
-use moqt_sim::{Link, Links, Rng, Seeds, Settings, Sim, SimConnection, SimRecvStream, SimSendStream};
+use moqt_sim::{
+    Congestion, Link, Links, Rng, Seeds, Settings, Sim, SimConnection, SimRecvStream, SimSendStream,
+};
 use moqt_transport::{Code, Connection, ReadError, RecvStream, SendStream, WriteError};
 
 const STREAMS: u64 = 60;
@@ -113,7 +115,10 @@ fn every_stream_ends_and_gives_back_what_it_took() {
         let mut rng = sim.rng();
         let mut link = || Link::delay(rng.duration(ms(60))).jitter(rng.duration(ms(20)) + ms(1)).loss(0.08);
         let links = Links::from((link(), link().rate(1_500_000)));
+
+        let congestion = if rng.chance(0.5) { Congestion::Aimd } else { Congestion::Informed };
         let settings = Settings::default()
+            .congestion(congestion)
             .max_uni_streams(LIMIT)
             .max_bidi_streams(LIMIT)
             .stream_window(5_000)

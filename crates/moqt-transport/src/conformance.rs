@@ -31,6 +31,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 const FEW_STREAMS: u32 = 8;
 
 /// Gives connected pairs of one adapter.
+///
+/// Some tests write until a write waits, and take it to wait until the peer reads: so what makes it wait must be
+/// the peer's window, not a buffer that drains by itself.
 pub trait Pair: Send + Sync {
     /// The adapter.
     type Connection: Connection;

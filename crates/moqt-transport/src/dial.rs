@@ -292,3 +292,36 @@ fn reachable(address: SocketAddr) -> Result<(), DialError> {
         .and_then(|socket| socket.connect(address))
         .map_err(|error| DialError::unreachable(address, error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::NoVerification;
+
+    #[tokio::test]
+    async fn a_machine_without_ipv6_says_so_at_once_and_dials_the_rest() {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(NoVerification::new(provider)))
+            .with_no_client_auth();
+        let transport = TransportOptions::default();
+        let mut dialer = Dialer::new(tls, transport, Duration::from_millis(300)).unwrap();
+        let no_family = io::Error::from(io::ErrorKind::Unsupported);
+        Arc::get_mut(&mut dialer.0).unwrap().v6 = Err(Arc::new(no_family));
+
+        let (v6, v4) = ("[::1]:9".parse().unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        match dialer.connect_quic(&[v6], "localhost", &[b"x".to_vec()]).await {
+            Err(DialError::Unreachable { address, .. }) => assert_eq!(address, v6),
+            other => panic!("{other:?}"),
+        }
+        // The other family is tried, though nobody answers there.
+        let addresses = [v6, v4.local_addr().unwrap()];
+        let dialed = dialer.connect_quic(&addresses, "localhost", &[b"x".to_vec()]).await;
+        assert!(matches!(dialed, Err(DialError::TimedOut(_))), "{dialed:?}");
+        assert!(v4.recv(&mut [0; 2048]).unwrap() >= 1200, "no first packet came");
+        assert!(dialer.rebind(UdpSocket::bind("127.0.0.1:0").unwrap()).is_ok());
+    }
+}

@@ -111,7 +111,7 @@ pub trait SendStream: Send + Sync + 'static {
     fn set_priority(&mut self, priority: i32);
 
     /// Waits until the peer needs nothing more of this stream: `Some(code)` when it stopped it, `None` when it
-    /// has acknowledged everything up to and including the end. Cancel safe.
+    /// has acknowledged everything up to and including the end, and at once after `reset`. Cancel safe.
     ///
     /// # Errors
     ///

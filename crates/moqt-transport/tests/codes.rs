@@ -112,6 +112,17 @@ async fn over_webtransport_our_codes_leave_mapped() {
 }
 
 #[tokio::test]
+async fn over_webtransport_dropping_the_last_handle_leaves_mapped() {
+    let net = net();
+    let (client, server) = stock_client(&net).await;
+    drop(server);
+    match client.quic_connection().closed().await {
+        quinn::ConnectionError::ApplicationClosed(close) => assert_eq!(close.error_code, varint(SEVEN - 7)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
 async fn over_webtransport_plain_codes_stand_for_themselves() {
     let net = net();
     let (client, server) = stock_client(&net).await;

@@ -12,81 +12,14 @@ use std::{
 
 use bytes::Bytes;
 use moqt_transport::{
-    AcceptError, Carrier, CertificateProblem, Code, Connection, ConnectionError, DialError, Dialer,
-    Fingerprint, ListenError, ListenOptions, Listener, NetConnection, RecvStream, Reject, SendStream,
-    TransportOptions,
+    AcceptError, Carrier, Code, Connection, ConnectionError, DialError, Dialer, ListenError, ListenOptions,
+    Listener, NetConnection, RecvStream, Reject, SendStream, TransportOptions,
 };
 
-use crate::common::{ALPN, Identity, Net, TIMEOUT, pinning, trusting, trusting_all};
+use crate::common::{ALPN, Identity, Net, TIMEOUT, dialer, listen, pinning};
 
 fn net() -> Net {
     Net::new(TransportOptions::default())
-}
-
-/// A listener for raw QUIC by `identity`, serving whoever comes until it is dropped.
-fn listen(identity: &Identity) -> Listener {
-    let options = ListenOptions {
-        alpns: vec![ALPN.to_vec()],
-        webtransport: cfg!(feature = "webtransport"),
-        ..ListenOptions::default()
-    };
-    Listener::bind("127.0.0.1:0".parse().unwrap(), identity.server(), options).unwrap()
-}
-
-fn dialer(tls: rustls::ClientConfig) -> Dialer {
-    Dialer::new(tls, TransportOptions::default(), TIMEOUT).unwrap()
-}
-
-/// What becomes of one client that dials with `tls` for `name`, over each carrier.
-async fn dial(
-    identity: &Identity,
-    tls: rustls::ClientConfig,
-    name: &str,
-) -> Vec<Result<NetConnection, DialError>> {
-    let listener = listen(identity);
-    let address = listener.local_addr().unwrap();
-    let dialer = dialer(tls);
-    let serve = async {
-        while let Some(incoming) = listener.accept().await {
-            // Whether all goes well is the client's to judge.
-            if let Ok(request) = incoming.accept(TIMEOUT).await
-                && let Ok(connection) = request.accept().await
-            {
-                connection.closed().await;
-            }
-        }
-    };
-    let dial = async {
-        #[cfg_attr(not(feature = "webtransport"), expect(unused_mut, reason = "one carrier only"))]
-        let mut results = vec![dialer.connect_quic(&[address], name, &[ALPN.to_vec()]).await];
-        if let Some(Ok(connection)) = results.first() {
-            connection.close(Code::NONE, "");
-        }
-        #[cfg(feature = "webtransport")]
-        {
-            let url = format!("https://{name}:{}/", address.port());
-            results.push(dialer.connect_webtransport(&[address], &url, &[]).await);
-        }
-        results
-    };
-    tokio::select! {
-        results = dial => results,
-        () = serve => panic!("the listener ended"),
-    }
-}
-
-async fn problem(identity: &Identity, tls: rustls::ClientConfig, name: &str) -> CertificateProblem {
-    let mut problems: Vec<_> = dial(identity, tls, name)
-        .await
-        .into_iter()
-        .map(|result| match result {
-            Err(DialError::Certificate { problem, .. }) => problem,
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    problems.dedup();
-    assert_eq!(problems.len(), 1, "the carriers disagree: {problems:?}");
-    problems[0]
 }
 
 async fn say_hello(from: &NetConnection, to: &NetConnection) {
@@ -311,80 +244,6 @@ async fn a_silent_server_times_out() {
         let client = dialer.connect_webtransport(&addresses, "https://localhost/", &[]).await;
         assert!(matches!(client, Err(DialError::TimedOut(_))), "{client:?}");
     }
-}
-
-#[tokio::test]
-async fn a_pinned_certificate_is_accepted_whatever_its_name_and_time() {
-    let identity = Identity::with(&["other.example"], |params| {
-        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
-        params.not_after = rcgen::date_time_ymd(2001, 2, 1);
-    });
-    let pins = [Fingerprint([7; 32]), identity.fingerprint()];
-    for result in dial(&identity, pinning(pins), "localhost").await {
-        result.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn a_certificate_that_is_not_pinned_is_told_so() {
-    let identity = Identity::new(&["localhost"]);
-    let found = problem(&identity, pinning([Fingerprint([7; 32])]), "localhost").await;
-    assert_eq!(found, CertificateProblem::NotPinned);
-}
-
-#[tokio::test]
-async fn without_verification_any_certificate_is_accepted() {
-    let identity = Identity::new(&["other.example"]);
-    for result in dial(&identity, trusting_all(), "localhost").await {
-        result.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn an_unknown_issuer_is_told_so() {
-    let identity = Identity::new(&["localhost"]);
-    let other = Identity::with(&["localhost"], |params| {
-        params.distinguished_name.push(rcgen::DnType::CommonName, "another authority");
-    });
-    let found = problem(&identity, trusting(&[&other.certificate]), "localhost").await;
-    assert_eq!(found, CertificateProblem::UnknownIssuer);
-}
-
-#[tokio::test]
-async fn an_expired_certificate_is_told_so() {
-    let identity = Identity::with(&["localhost"], |params| {
-        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
-        params.not_after = rcgen::date_time_ymd(2001, 2, 1);
-    });
-    let found = problem(&identity, trusting(&[&identity.certificate]), "localhost").await;
-    assert_eq!(found, CertificateProblem::Expired);
-}
-
-#[tokio::test]
-async fn a_certificate_for_another_name_is_told_so() {
-    let identity = Identity::new(&["other.example"]);
-    let found = problem(&identity, trusting(&[&identity.certificate]), "localhost").await;
-    assert_eq!(found, CertificateProblem::WrongName);
-}
-
-#[tokio::test]
-async fn a_trusted_certificate_is_accepted() {
-    let identity = Identity::new(&["localhost"]);
-    for result in dial(&identity, trusting(&[&identity.certificate]), "localhost").await {
-        result.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn a_new_certificate_serves_the_clients_to_come() {
-    let (old, new) = (Identity::new(&["localhost"]), Identity::new(&["localhost"]));
-    let listener = listen(&old);
-    listener.set_tls(new.server()).unwrap();
-    let dialer = dialer(pinning([new.fingerprint()]));
-    let (addresses, alpns) = ([listener.local_addr().unwrap()], [ALPN.to_vec()]);
-    let serve = async { listener.accept().await.unwrap().accept(TIMEOUT).await.unwrap() };
-    let (client, _request) = tokio::join!(dialer.connect_quic(&addresses, "localhost", &alpns), serve);
-    client.unwrap();
 }
 
 #[tokio::test]

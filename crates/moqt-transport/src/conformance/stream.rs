@@ -165,6 +165,7 @@ pub async fn nothing_is_written_after_finish_or_reset<P: Pair>(pair: &P) {
     send.reset(Code(6));
     assert!(matches!(send.write_chunks(&mut byte()).await, Err(WriteError::Closed)));
     assert!(matches!(send.finish(), Err(WriteError::Closed)));
+    assert_eq!(send.stopped().await.unwrap(), None);
     assert!(matches!(read_to_error(&mut recv).await, ReadError::Reset(Code(5))));
 }
 

@@ -341,3 +341,6 @@ impl Drop for RecvHalf {
         self.stop(Code::NONE);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -133,3 +133,18 @@ impl Net {
         (client.unwrap(), server)
     }
 }
+
+/// A listener for both carriers by `identity`.
+pub fn listen(identity: &Identity) -> Listener {
+    let options = ListenOptions {
+        alpns: vec![ALPN.to_vec()],
+        webtransport: cfg!(feature = "webtransport"),
+        ..ListenOptions::default()
+    };
+    Listener::bind("127.0.0.1:0".parse().unwrap(), identity.server(), options).unwrap()
+}
+
+/// A dialer with the trust in `tls`.
+pub fn dialer(tls: rustls::ClientConfig) -> Dialer {
+    Dialer::new(tls, TransportOptions::default(), TIMEOUT).unwrap()
+}
