@@ -70,3 +70,8 @@ pub use self::{
     trust::ClientTls,
     url::{Scheme, Url, UrlError},
 };
+
+/// The README's example has to compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
