@@ -73,7 +73,7 @@ pub(crate) fn run(layer: Option<Layer>, profile: Profile, extra: &[String]) -> R
     if matches!(layer, Some(Layer::E2e)) {
         // The suites run the programs, which only a run of the whole workspace builds by itself.
         steps.step("programs", || {
-            shell::run(shell::cargo(["build", "--workspace", "--bins", "--all-features"]))
+            shell::run(&mut shell::cargo(["build", "--workspace", "--bins", "--all-features"]))
         });
     }
     let nextest = shell::works(&mut shell::cargo(["nextest", "--version"]));
