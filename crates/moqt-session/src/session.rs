@@ -1,8 +1,11 @@
 //! A session and the two roles in it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use moqt_transport::Connection;
@@ -56,12 +59,18 @@ pub(crate) struct State {
 /// What the session's task is asked to do.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Subscribe { wish: Subscribe, retention: Retention, reply: oneshot::Sender<Result<Granted, RequestError>> },
-    Update { request: RequestId, update: SubscribeUpdate, reply: oneshot::Sender<Result<(), RequestError>> },
-    Watch { interest: Interest, reply: oneshot::Sender<Result<AnnounceConsumer, RequestError>> },
-    Info { name: FullTrackName, reply: oneshot::Sender<Result<Info, RequestError>> },
+    Subscribe { wish: Subscribe, retention: Retention, reply: Reply<Granted>, caller: Caller },
+    Update { request: RequestId, update: SubscribeUpdate, reply: Reply<()> },
+    Watch { interest: Interest, reply: Reply<AnnounceConsumer> },
+    Info { name: FullTrackName, reply: Reply<Info>, caller: Caller },
     Close,
 }
+
+/// Where an answer goes.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, RequestError>>;
+
+/// Resolves once the caller has its answer or no longer waits for it.
+pub(crate) type Caller = oneshot::Receiver<Infallible>;
 
 /// A subscription that the peer accepted.
 #[derive(Debug)]
@@ -231,17 +240,22 @@ impl Session {
     }
 }
 
+impl State {
+    /// Why a session ended that is known to have ended.
+    fn end(state: &watch::Receiver<Self>) -> SessionError {
+        state.borrow().closed.clone().unwrap_or(SessionError::LocallyClosed)
+    }
+}
+
 impl Inner {
     fn end(&self) -> SessionError {
-        self.state.borrow().closed.clone().unwrap_or(SessionError::LocallyClosed)
+        State::end(&self.state)
     }
 
-    async fn ask<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, RequestError>>) -> Command,
-    ) -> Result<T, RequestError> {
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>, Caller) -> Command) -> Result<T, RequestError> {
         let (reply, answer) = oneshot::channel();
-        if self.commands.send(command(reply)).await.is_err() {
+        let (_here, caller) = oneshot::channel();
+        if self.commands.send(command(reply, caller)).await.is_err() {
             return Err(self.end().into());
         }
         answer.await.unwrap_or_else(|_| Err(self.end().into()))
@@ -316,10 +330,15 @@ impl Subscriber {
     ) -> Result<Subscription, RequestError> {
         let SubscribeOptions { priority, order, first, last, retention } = options;
         let wish = Subscribe { id: 0, name, priority, order, max_age: None, first, last };
-        let granted = self.session.inner.ask(|reply| Command::Subscribe { wish, retention, reply }).await?;
+        let granted = self
+            .session
+            .inner
+            .ask(|reply, caller| Command::Subscribe { wish, retention, reply, caller })
+            .await?;
         let Granted { request, track, info } = granted;
         let commands = self.session.inner.commands.downgrade();
-        Ok(Subscription { track, info, request, commands })
+        let state = self.session.inner.state.clone();
+        Ok(Subscription { track, info, request, commands, state })
     }
 
     /// Watches the names below `prefix` that the peer announces.
@@ -331,7 +350,7 @@ impl Subscriber {
     /// As [`subscribe`](Self::subscribe).
     pub async fn announced(&self, prefix: Namespace) -> Result<AnnounceConsumer, RequestError> {
         let interest = Interest::Prefix(prefix);
-        self.session.inner.ask(|reply| Command::Watch { interest, reply }).await
+        self.session.inner.ask(|reply, _| Command::Watch { interest, reply }).await
     }
 
     /// Asks what the peer knows of a track, without wanting it.
@@ -342,7 +361,7 @@ impl Subscriber {
     ///
     /// Spec: transfork-03 "INFO".
     pub async fn info(&self, name: FullTrackName) -> Result<Info, RequestError> {
-        self.session.inner.ask(|reply| Command::Info { name, reply }).await
+        self.session.inner.ask(|reply, caller| Command::Info { name, reply, caller }).await
     }
 }
 
@@ -354,6 +373,7 @@ pub struct Subscription {
     request: RequestId,
     /// Weak: a subscription alone does not keep its session open.
     commands: mpsc::WeakSender<Command>,
+    state: watch::Receiver<State>,
 }
 
 impl Subscription {
@@ -387,14 +407,14 @@ impl Subscription {
     ///
     /// As [`Subscriber::subscribe`].
     pub async fn update(&self, update: SubscribeUpdate) -> Result<(), RequestError> {
-        let Some(commands) = self.commands.upgrade() else {
-            return Err(SessionError::LocallyClosed.into());
-        };
         let (reply, answer) = oneshot::channel();
         let request = self.request;
-        if commands.send(Command::Update { request, update, reply }).await.is_err() {
-            return Err(SessionError::LocallyClosed.into());
+        if let Some(commands) = self.commands.upgrade() {
+            // Where this fails, so does the waiting below.
+            let _ = commands.send(Command::Update { request, update, reply }).await;
+        } else {
+            drop(reply);
         }
-        answer.await.unwrap_or_else(|_| Err(SessionError::LocallyClosed.into()))
+        answer.await.unwrap_or_else(|_| Err(State::end(&self.state).into()))
     }
 }

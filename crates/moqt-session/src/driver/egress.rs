@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
-use moqt_transport::{Connection, SendStream, WriteError};
+use moqt_transport::{Code, Connection, ConnectionError, SendStream, WriteError};
 use moqt_wire::{GroupSequence, Message as _, SubscribeId, frame_header, transfork};
 
 use crate::{
@@ -53,7 +53,13 @@ pub(super) async fn send<C: Connection>(
     mut group: GroupConsumer,
     rank: Rank,
 ) -> Sent {
-    let Ok(mut stream) = connection.open_uni().await else { return Sent::Gone };
+    // A peer that gives no room for streams, or does not read them, loses what grows too old meanwhile.
+    let opened = tokio::select! {
+        biased;
+        opened = connection.open_uni() => opened,
+        () = group.expired() => return Sent::Lost(Reason::Expired),
+    };
+    let Ok(mut stream) = opened else { return Sent::Gone };
     let mut current = rank.value();
     stream.set_priority(current);
 
@@ -76,7 +82,11 @@ pub(super) async fn send<C: Connection>(
     loop {
         // What is not there yet is not waited for while there is something to write.
         if chunks.is_empty() {
-            let gathered = std::future::poll_fn(|cx| group.poll_parts(cx, BATCH, &mut parts)).await;
+            let gathered = tokio::select! {
+                biased;
+                gathered = std::future::poll_fn(|cx| group.poll_parts(cx, BATCH, &mut parts)) => gathered,
+                stopped = stream.stopped() => return stop(&mut stream, dialect, stopped),
+            };
             match gathered {
                 Ok(0) => break,
                 Ok(_) => {}
@@ -101,7 +111,16 @@ pub(super) async fn send<C: Connection>(
             current = wanted;
             stream.set_priority(current);
         }
-        match write(&mut stream, &mut chunks).await {
+        let written = tokio::select! {
+            biased;
+            written = write(&mut stream, &mut chunks) => Some(written),
+            () = group.expired() => None,
+        };
+        let Some(written) = written else {
+            stream.reset(dialect.code(Reason::Expired));
+            return Sent::Lost(Reason::Expired);
+        };
+        match written {
             Ok(()) => {}
             Err(WriteError::Stopped(code)) => {
                 stream.reset(code);
@@ -117,7 +136,34 @@ pub(super) async fn send<C: Connection>(
     if stream.finish().is_err() {
         return Sent::Gone;
     }
-    match stream.stopped().await {
+    let mut sending = Sending { stream, code: dialect.code(Reason::Cancelled), over: false };
+    let stopped = sending.stream.stopped().await;
+    sending.over = true;
+    stop(&mut sending.stream, dialect, stopped)
+}
+
+/// A finished stream whose bytes are still on their way: dropped before they are there, it takes them back.
+struct Sending<S: SendStream> {
+    stream: S,
+    code: Code,
+    over: bool,
+}
+
+impl<S: SendStream> Drop for Sending<S> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.stream.reset(self.code);
+        }
+    }
+}
+
+/// The peer needs no more of the stream.
+fn stop<S: SendStream>(
+    stream: &mut S,
+    dialect: &'static dyn Dialect,
+    stopped: Result<Option<Code>, ConnectionError>,
+) -> Sent {
+    match stopped {
         Ok(None) => Sent::Whole,
         Ok(Some(code)) => {
             stream.reset(code);

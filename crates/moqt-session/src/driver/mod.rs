@@ -64,6 +64,7 @@ pub(crate) fn start<C: Connection>(
         outboxes: BTreeMap::new(),
         readers: BTreeMap::new(),
         uses: BTreeMap::new(),
+        untyped: 0,
         groups_in: 0,
         closing: false,
         ending: None,
@@ -89,6 +90,8 @@ struct Driver<C: Connection> {
     readers: BTreeMap<RequestId, oneshot::Sender<Code>>,
     /// Who uses a request.
     uses: BTreeMap<RequestId, Use>,
+    /// Streams of the peer that have not said their type.
+    untyped: usize,
     /// Group streams of the peer that are open.
     groups_in: usize,
     /// Whether the user wants the end.
@@ -138,6 +141,8 @@ enum Done<C: Connection> {
     InfoAnswer(RequestId, Result<Info, Reason>),
     /// Nobody reads what our request brings.
     Unused(RequestId),
+    /// Whoever asked does not wait any more.
+    CallerLeft(RequestId),
     /// No group of a finished subscription has begun for a while; it had so many then.
     LateOver(RequestId, u64),
     /// The peer had its time to agree to the end.
@@ -226,6 +231,7 @@ impl<C: Connection> Driver<C> {
             Done::NamesChanged(request, names, event) => self.names_changed(request, names, event),
             Done::InfoAnswer(request, answer) => self.info_answer(request, answer),
             Done::Unused(request) => self.unused(request),
+            Done::CallerLeft(request) => self.caller_left(request),
             Done::LateOver(request, groups) => self.late_over(request, groups),
             Done::CloseTimeout => self.ending = Some(SessionError::LocallyClosed),
         }
@@ -326,7 +332,15 @@ impl<C: Connection> Driver<C> {
     }
 
     /// A stream of the peer: what is it for?
-    fn accepted(&self, send: C::SendStream, mut recv: C::RecvStream) {
+    fn accepted(&mut self, mut send: C::SendStream, mut recv: C::RecvStream) {
+        if self.endpoint.is_full(self.untyped) {
+            warn!(limit = self.limits.requests, "too many requests");
+            let code = self.dialect.code(Reason::TooMany);
+            send.reset(code);
+            recv.stop(code);
+            return;
+        }
+        self.untyped += 1;
         let (dialect, limits) = (self.dialect, self.limits.clone());
         self.spawn(async move {
             let stream_type = control::stream_type(&mut recv, dialect, &limits.wire);
@@ -344,6 +358,7 @@ impl<C: Connection> Driver<C> {
         mut recv: C::RecvStream,
         typed: Result<(u64, StreamDecoder), TypeError>,
     ) {
+        self.untyped = self.untyped.saturating_sub(1);
         let refused = match typed {
             Ok((stream_type, decoder)) => match self.endpoint.handle_stream(stream_type) {
                 Ok((request, kind)) => {

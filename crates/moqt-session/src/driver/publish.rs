@@ -36,6 +36,12 @@ impl Serving {
         SendOrder::new(self.wish.priority, self.info.priority, self.wish.order, self.info.order, sequence)
     }
 
+    /// Whether the group lies inside the range.
+    fn wants(&self, sequence: u64) -> bool {
+        self.wish.first.is_none_or(|first| sequence >= first)
+            && self.wish.last.is_none_or(|last| sequence <= last)
+    }
+
     /// Gives everything up; streams that are open are reset.
     pub(super) fn abort(&self) {
         self.reading.abort();
@@ -103,13 +109,18 @@ impl<C: Connection> Driver<C> {
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
         match event {
             Ok(Some(TrackEvent::Group(group))) => {
-                if serving.wish.last.is_none_or(|last| group.sequence() <= last) {
+                if serving.wants(group.sequence()) {
                     self.send_group(request, group);
                 }
                 self.read_track(request, reader);
             }
             Ok(Some(TrackEvent::Gap { first, last, reason })) => {
-                self.endpoint.gap(request, first, last, reason);
+                // What was never asked for is not missed. Spec: digest 5.4.
+                let first = serving.wish.first.map_or(first, |wanted| first.max(wanted));
+                let last = serving.wish.last.map_or(last, |wanted| last.min(wanted));
+                if first <= last {
+                    self.endpoint.gap(request, first, last, reason);
+                }
                 self.read_track(request, reader);
             }
             Ok(None) => {
@@ -179,6 +190,12 @@ impl<C: Connection> Driver<C> {
         wish.first = update.first.or(wish.first);
         wish.last = update.last.or(wish.last);
         serving.rank();
+        // What the range no longer covers is given up, and reported like everything that is. Spec: digest 5.4.
+        for (sequence, (stream, _)) in &serving.live {
+            if !serving.wants(*sequence) {
+                stream.abort();
+            }
+        }
     }
 
     pub(super) fn unsubscribed(&mut self, request: RequestId, graceful: bool) {

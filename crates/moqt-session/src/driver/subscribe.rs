@@ -9,7 +9,7 @@ use crate::{
     error::{PeerMisbehaved, Reason, RequestError, TrackError},
     model::{AnnounceProducer, Announced, Retention, Start, TrackConsumer, TrackInfo, TrackProducer},
     proto::{Gap, Info, RequestId, Subscribe},
-    session::{Command, Granted},
+    session::{Caller, Command, Granted, Reply},
 };
 
 /// Where the answer to a question goes.
@@ -54,7 +54,9 @@ impl<C: Connection> Driver<C> {
         match command {
             None => return self.close(),
             Some(Command::Close) => self.close(),
-            Some(Command::Subscribe { wish, retention, reply }) => self.subscribe(wish, retention, reply),
+            Some(Command::Subscribe { wish, retention, reply, caller }) => {
+                self.subscribe(wish, retention, reply, caller);
+            }
             Some(Command::Update { request, update, reply }) => {
                 let _ = reply.send(self.endpoint.update(request, update));
             }
@@ -74,8 +76,9 @@ impl<C: Connection> Driver<C> {
                     let _ = reply.send(Err(error));
                 }
             },
-            Some(Command::Info { name, reply }) => match self.endpoint.ask_info(name) {
+            Some(Command::Info { name, reply, caller }) => match self.endpoint.ask_info(name) {
                 Ok(request) => {
+                    self.watch_caller(request, caller);
                     self.uses.insert(request, Use::Asking(reply));
                 }
                 Err(error) => {
@@ -86,12 +89,7 @@ impl<C: Connection> Driver<C> {
         self.wait_for(commands);
     }
 
-    fn subscribe(
-        &mut self,
-        wish: Subscribe,
-        retention: Retention,
-        reply: oneshot::Sender<Result<Granted, RequestError>>,
-    ) {
+    fn subscribe(&mut self, wish: Subscribe, retention: Retention, reply: Reply<Granted>, caller: Caller) {
         let (first, last, name) = (wish.first, wish.last, wish.name.clone());
         let request = match self.endpoint.subscribe(wish) {
             Ok(request) => request,
@@ -105,8 +103,26 @@ impl<C: Connection> Driver<C> {
         let consumer = track.consume();
         let consumer = first.map_or(consumer.clone(), |first| consumer.reader(Start::At(first)));
         self.watch_use(request, track.clone());
+        self.watch_caller(request, caller);
         let wish = Wish { track, first, last, groups: 0, pending: Some((reply, consumer)) };
         self.uses.insert(request, Use::Wish(Box::new(wish)));
+    }
+
+    fn watch_caller(&self, request: RequestId, caller: Caller) {
+        self.spawn(async move {
+            let _ = caller.await;
+            Done::CallerLeft(request)
+        });
+    }
+
+    /// Whoever made this request has its answer, or waits no longer for it.
+    pub(super) fn caller_left(&mut self, request: RequestId) {
+        match self.uses.get_mut(&request) {
+            // With the consumer that was meant for the caller, the last use goes.
+            Some(Use::Wish(wish)) => drop(wish.pending.take()),
+            Some(Use::Asking(_)) => self.endpoint.cancel(request),
+            _ => {}
+        }
     }
 
     fn watch_use(&self, request: RequestId, track: TrackProducer) {
@@ -166,10 +182,12 @@ impl<C: Connection> Driver<C> {
                 self.wait_for_late(request, groups);
             }
             Some(Use::Wish(wish)) => {
+                self.endpoint.retire(request);
                 let Wish { track, pending, .. } = *wish;
                 match result {
                     Ok(()) => track.finish(),
                     Err(RequestError::Refused(reason)) => track.abort(reason),
+                    Err(RequestError::TooMany) => track.abort(Reason::TooMany),
                     Err(RequestError::Session(ref error)) => track.fail(error.clone().into()),
                     Err(_) => track.abort(Reason::ProtocolViolation),
                 }
@@ -182,7 +200,7 @@ impl<C: Connection> Driver<C> {
                     let _ = reply.send(Err(error));
                 }
             }
-            // Dropping the names tells who watches them.
+            Some(Use::Watching(names)) => names.close(),
             _ => {}
         }
     }

@@ -1,7 +1,7 @@
 //! Which names are there: a set that many readers watch.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll, Waker},
 };
@@ -41,9 +41,11 @@ struct State {
 #[derive(Debug)]
 struct Watcher {
     interest: Interest,
-    /// Names to look at again; each once, so a burst costs at most one place a name.
-    pending: VecDeque<Namespace>,
-    queued: BTreeSet<Namespace>,
+    /// Names to look at again, by the ticket that they drew; each once, and none that there is nothing to tell
+    /// of, so a burst costs at most one place a name that is there or that this watcher believes to be there.
+    pending: BTreeMap<u64, Namespace>,
+    queued: BTreeMap<Namespace, u64>,
+    next_ticket: u64,
     /// What this watcher believes to be there.
     told: BTreeMap<Namespace, u64>,
     initial: Initial,
@@ -55,16 +57,24 @@ struct Watcher {
 enum Initial {
     /// The set itself does not know them all yet.
     Learning,
-    /// So many are still to be told.
-    Left(usize),
+    /// Those with tickets below this one are still to be told.
+    Below(u64),
     /// It was told that it has caught up.
     Told,
 }
 
 impl Watcher {
-    fn look(&mut self, name: &Namespace) {
-        if self.queued.insert(name.clone()) {
-            self.pending.push_back(name.clone());
+    /// The name came or went.
+    fn look(&mut self, name: &Namespace, active: bool) {
+        if !active && !self.told.contains_key(name) {
+            // It went before this watcher heard of it.
+            if let Some(ticket) = self.queued.remove(name) {
+                self.pending.remove(&ticket);
+            }
+        } else if !self.queued.contains_key(name) {
+            self.queued.insert(name.clone(), self.next_ticket);
+            self.pending.insert(self.next_ticket, name.clone());
+            self.next_ticket += 1;
         }
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -92,13 +102,7 @@ struct Alive(Weak<Shared>);
 impl Drop for Alive {
     fn drop(&mut self) {
         if let Some(shared) = self.0.upgrade() {
-            let mut state = shared.lock();
-            state.closed = true;
-            for watcher in state.watchers.values_mut() {
-                if let Some(waker) = watcher.waker.take() {
-                    waker.wake();
-                }
-            }
+            shared.close();
         }
     }
 }
@@ -109,6 +113,16 @@ struct Shared(Mutex<State>);
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        for watcher in state.watchers.values_mut() {
+            if let Some(waker) = watcher.waker.take() {
+                waker.wake();
+            }
+        }
     }
 }
 
@@ -136,12 +150,17 @@ impl AnnounceProducer {
         state.learning = false;
         for watcher in state.watchers.values_mut() {
             if watcher.initial == Initial::Learning {
-                watcher.initial = Initial::Left(watcher.pending.len());
+                watcher.initial = Initial::Below(watcher.next_ticket);
                 if let Some(waker) = watcher.waker.take() {
                     waker.wake();
                 }
             }
         }
+    }
+
+    /// Nothing changes any more, though this producer lives on: watchers see the end.
+    pub(crate) fn close(&self) {
+        self.shared.close();
     }
 
     /// Waits until nobody watches. Cancel safe.
@@ -168,7 +187,7 @@ impl AnnounceProducer {
         state.announcements += 1;
         let number = state.announcements;
         for watcher in state.watchers.values_mut().filter(|w| w.interest.matches(&name).is_some()) {
-            watcher.look(&name);
+            watcher.look(&name, true);
         }
         state.active.insert(name, number);
         true
@@ -181,7 +200,7 @@ impl AnnounceProducer {
             return false;
         }
         for watcher in state.watchers.values_mut().filter(|w| w.interest.matches(name).is_some()) {
-            watcher.look(name);
+            watcher.look(name, false);
         }
         true
     }
@@ -214,13 +233,15 @@ impl AnnounceProducer {
     #[must_use]
     pub fn watch(&self, interest: Interest) -> AnnounceConsumer {
         let mut state = self.shared.lock();
-        let pending: VecDeque<_> =
-            state.active.keys().filter(|name| interest.matches(name).is_some()).cloned().collect();
-        let queued = pending.iter().cloned().collect();
-        let initial = if state.learning { Initial::Learning } else { Initial::Left(pending.len()) };
+        let present = state.active.keys().filter(|name| interest.matches(name).is_some());
+        let pending: BTreeMap<_, _> = (0..).zip(present.cloned()).collect();
+        let queued = pending.iter().map(|(&ticket, name)| (name.clone(), ticket)).collect();
+        let next_ticket = pending.len() as u64;
+        let initial = if state.learning { Initial::Learning } else { Initial::Below(next_ticket) };
         let id = state.next_watcher;
         state.next_watcher += 1;
-        let watcher = Watcher { interest, pending, queued, told: BTreeMap::new(), initial, waker: None };
+        let told = BTreeMap::new();
+        let watcher = Watcher { interest, pending, queued, next_ticket, told, initial, waker: None };
         state.watchers.insert(id, watcher);
         AnnounceConsumer { shared: Arc::clone(&self.shared), id }
     }
@@ -251,11 +272,14 @@ impl AnnounceConsumer {
             return Poll::Ready(None);
         };
         loop {
-            if watcher.initial == Initial::Left(0) {
+            let first = watcher.pending.first_key_value().map(|(&ticket, name)| (ticket, name.clone()));
+            if let Initial::Below(mark) = watcher.initial
+                && first.as_ref().is_none_or(|(ticket, _)| *ticket >= mark)
+            {
                 watcher.initial = Initial::Told;
                 return Poll::Ready(Some(Announced::CaughtUp));
             }
-            let Some(name) = watcher.pending.pop_front() else {
+            let Some((ticket, name)) = first else {
                 if *closed {
                     return Poll::Ready(None);
                 }
@@ -266,13 +290,10 @@ impl AnnounceConsumer {
             if now.is_some() && told.is_some() && now != told {
                 // Gone and back: two events; the name stays queued for the second.
                 watcher.told.remove(&name);
-                watcher.pending.push_front(name.clone());
                 return Poll::Ready(Some(Announced::Ended(name)));
             }
+            watcher.pending.remove(&ticket);
             watcher.queued.remove(&name);
-            if let Initial::Left(left) = &mut watcher.initial {
-                *left = left.saturating_sub(1);
-            }
             match (now, told) {
                 (Some(number), None) => {
                     watcher.told.insert(name.clone(), number);

@@ -3,7 +3,7 @@
 use std::{
     ops::Range,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::{
     clock::now,
     frame::{FrameConsumer, FrameMeta, FrameProducer},
-    track::Retention,
+    track::{Retention, TrackShared},
     wait::{Place, WaitList},
 };
 use crate::error::{GroupError, Reason};
@@ -67,16 +67,26 @@ pub(super) struct GroupShared {
     max_frames: usize,
     /// The track's sum, to which this group adds what it holds.
     held: Arc<AtomicU64>,
+    /// The most that the track holds; beyond it, the track is asked to let go of something.
+    max_held: u64,
+    track: Weak<TrackShared>,
     state: Mutex<State>,
 }
 
 impl GroupShared {
-    pub(super) fn new(key: GroupKey, retention: &Retention, held: Arc<AtomicU64>) -> Arc<Self> {
+    pub(super) fn new(
+        key: GroupKey,
+        retention: &Retention,
+        held: Arc<AtomicU64>,
+        track: Weak<TrackShared>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             key,
             max_bytes: retention.max_group_bytes,
             max_frames: retention.max_group_frames,
             held,
+            max_held: retention.max_bytes,
+            track,
             state: Mutex::default(),
         })
     }
@@ -216,8 +226,14 @@ impl GroupProducer {
         frame.written += len;
         frame.chunks.end = end;
         state.bytes += len;
-        self.shared.held.fetch_add(len, Ordering::Relaxed);
+        let held = self.shared.held.fetch_add(len, Ordering::Relaxed) + len;
         state.readers.wake();
+        drop(state);
+        if held > self.shared.max_held
+            && let Some(track) = self.shared.track.upgrade()
+        {
+            track.trim();
+        }
         Ok(())
     }
 }
@@ -411,6 +427,19 @@ impl GroupConsumer {
             return Poll::Ready(Ok(taken));
         }
         Self::poll_end(&mut state, &mut self.place, cx).map_ok(|()| 0)
+    }
+
+    /// Waits until retention has let go of the group. Cancel safe.
+    pub(crate) async fn expired(&mut self) {
+        std::future::poll_fn(|cx| {
+            let mut state = self.shared.lock();
+            if state.end == Some(Err(GroupError::Expired)) {
+                return Poll::Ready(());
+            }
+            state.readers.wait(&mut self.place, cx);
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Moves the cursor over what is there; `None` when there is nothing yet.

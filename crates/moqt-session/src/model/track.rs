@@ -111,8 +111,9 @@ enum Entry {
         first: u64,
         last: u64,
         reason: Reason,
+        at: Instant,
     },
-    /// Evicted behind the newest group, which arrived before it.
+    /// Evicted behind something that stays, which arrived before it.
     #[default]
     Gone,
 }
@@ -130,6 +131,8 @@ struct State {
     latest: Option<u64>,
     /// Highest number that the publisher named, though the group may not have come.
     told: Option<u64>,
+    /// Highest number of a group that is no longer held.
+    evicted: Option<u64>,
     end: Option<Result<(), TrackError>>,
     readers: WaitList,
     consumers: usize,
@@ -141,10 +144,20 @@ impl State {
     fn newest(&self) -> Option<u64> {
         self.latest.max(self.told)
     }
+
+    /// What a reader that starts at `start` comes too late for.
+    fn missed(&self, start: u64) -> Option<(u64, u64)> {
+        let held = self.groups.range(start..).next().map(|(&held, _)| held);
+        let last = match held {
+            Some(held) => self.evicted?.min(held.checked_sub(1)?),
+            None => self.evicted?,
+        };
+        (start <= last).then_some((start, last))
+    }
 }
 
 #[derive(Debug)]
-struct TrackShared {
+pub(super) struct TrackShared {
     name: FullTrackName,
     retention: Retention,
     held: Arc<AtomicU64>,
@@ -159,10 +172,16 @@ impl TrackShared {
     fn consumer(self: &Arc<Self>, state: &mut State, next: u64, start: Option<u64>) -> TrackConsumer {
         state.consumers += 1;
         state.changed.wake();
-        TrackConsumer { shared: Arc::clone(self), next, start, place: Place::default() }
+        TrackConsumer { shared: Arc::clone(self), next, start, missed: None, place: Place::default() }
     }
 
-    /// Drops what retention does not keep, oldest arrival first. Called once a group, never once a frame.
+    /// Drops what is too much: a group has grown past what all may hold together.
+    pub(super) fn trim(&self) {
+        self.evict(&mut self.lock(), now());
+    }
+
+    /// Drops what retention does not keep, oldest arrival first. Called once a group, and once a piece of
+    /// payload only while too much is held.
     fn evict(&self, state: &mut State, now: Instant) {
         let most = self.retention.max_groups.saturating_mul(2).max(2);
         while state.log.len() > most {
@@ -183,29 +202,35 @@ impl TrackShared {
                     }
                     false
                 }
-                Entry::Gap { .. } | Entry::Gone => state.log.len() == index + 1,
+                // A reader that was not quick enough to see it between two others still learns of it.
+                Entry::Gap { at, .. } => now.saturating_duration_since(*at) <= self.retention.max_age,
+                Entry::Gone => false,
             };
             if stays {
-                // Only the newest group can stand before others: it arrived early and is still the newest.
+                // The newest group, which arrived early and is still the newest, or a gap.
                 index += 1;
             } else if index == 0 {
                 self.pop(state);
             } else {
-                if let Some(Entry::Group(group)) = state.log.get_mut(index).map(std::mem::take) {
-                    state.groups.remove(&group.sequence());
-                    group.expire();
-                }
+                let entry = state.log.get_mut(index).map(std::mem::take);
+                Self::forget(state, entry);
                 index += 1;
             }
         }
     }
 
     fn pop(&self, state: &mut State) {
-        if let Some(Entry::Group(group)) = state.log.pop_front() {
+        let entry = state.log.pop_front();
+        Self::forget(state, entry);
+        state.base += 1;
+    }
+
+    fn forget(state: &mut State, entry: Option<Entry>) {
+        if let Some(Entry::Group(group)) = entry {
             state.groups.remove(&group.sequence());
+            state.evicted = state.evicted.max(Some(group.sequence()));
             group.expire();
         }
-        state.base += 1;
     }
 }
 
@@ -259,6 +284,7 @@ impl TrackProducer {
                 highest: None,
                 latest: None,
                 told: None,
+                evicted: None,
                 end: None,
                 readers: WaitList::default(),
                 consumers: 0,
@@ -303,6 +329,7 @@ impl TrackProducer {
             GroupKey::whole(sequence),
             &self.shared.retention,
             Arc::clone(&self.shared.held),
+            Arc::downgrade(&self.shared),
         );
         state.groups.insert(sequence, Arc::clone(&group));
         state.highest = state.highest.max(Some(sequence));
@@ -317,8 +344,9 @@ impl TrackProducer {
     pub fn gap(&self, first: u64, last: u64, reason: Reason) {
         let mut state = self.shared.lock();
         state.highest = state.highest.max(Some(last));
-        state.log.push_back(Entry::Gap { first, last, reason });
-        self.shared.evict(&mut state, now());
+        let at = now();
+        state.log.push_back(Entry::Gap { first, last, reason, at });
+        self.shared.evict(&mut state, at);
         state.readers.wake();
     }
 
@@ -419,6 +447,8 @@ pub struct TrackConsumer {
     next: u64,
     /// Groups below it are not for this reader.
     start: Option<u64>,
+    /// Groups that were gone when this reader began; reported first.
+    missed: Option<(u64, u64)>,
     place: Place,
 }
 
@@ -454,6 +484,9 @@ impl TrackConsumer {
         let base = state.base;
         let mut reader = self.shared.consumer(&mut state, base, None);
         reader.start = reader.resolve(&state, start);
+        if let Start::At(sequence) = start {
+            reader.missed = state.missed(sequence);
+        }
         reader
     }
 
@@ -510,6 +543,9 @@ impl TrackConsumer {
 
     /// [`next_event`](Self::next_event) for callers that poll.
     pub fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Result<Option<TrackEvent>, TrackError>> {
+        if let Some((first, last)) = self.missed.take() {
+            return Poll::Ready(Ok(Some(TrackEvent::Gap { first, last, reason: Reason::NotFound })));
+        }
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         self.next = self.next.max(state.base);
@@ -525,7 +561,7 @@ impl TrackConsumer {
                     let group = GroupConsumer::new(Arc::clone(group));
                     return Poll::Ready(Ok(Some(TrackEvent::Group(group))));
                 }
-                Some(Entry::Gap { first, last, reason }) => {
+                Some(Entry::Gap { first, last, reason, .. }) => {
                     self.next += 1;
                     let first = (*first).max(self.start.unwrap_or(0));
                     if first > *last {
@@ -562,7 +598,9 @@ impl TrackConsumer {
 impl Clone for TrackConsumer {
     fn clone(&self) -> Self {
         let mut state = self.shared.lock();
-        self.shared.consumer(&mut state, self.next, self.start)
+        let mut clone = self.shared.consumer(&mut state, self.next, self.start);
+        clone.missed = self.missed;
+        clone
     }
 }
 

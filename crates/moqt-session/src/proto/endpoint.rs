@@ -1,6 +1,6 @@
 //! One side of a session: all its requests, and what is said next.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use moqt_transport::Code;
 
@@ -52,29 +52,29 @@ pub(super) struct Counts {
     pub(super) watches: usize,
 }
 
-/// Numbers seen, as a low mark and the exceptions above it.
+/// Numbers seen, as runs: a number left out for ever costs one run, not all that come after it.
 #[derive(Debug, Default)]
 pub(super) struct IdSet {
-    /// Every number below was seen.
-    below: u64,
-    above: BTreeSet<u64>,
+    /// The last number of each run, by its first.
+    runs: BTreeMap<u64, u64>,
 }
 
 impl IdSet {
     /// `false` if the number was seen before.
     pub(super) fn insert(&mut self, id: u64) -> bool {
-        if id < self.below || !self.above.insert(id) {
+        let before = self.runs.range(..=id).next_back().map(|(&first, &last)| (first, last));
+        if before.is_some_and(|(_, last)| id <= last) {
             return false;
         }
-        while self.above.remove(&self.below) {
-            self.below += 1;
-        }
+        let first = before.filter(|(_, last)| last + 1 == id).map_or(id, |(first, _)| first);
+        let last = id.checked_add(1).and_then(|next| self.runs.remove(&next)).unwrap_or(id);
+        self.runs.insert(first, last);
         true
     }
 
-    /// How many numbers stand above the mark.
-    pub(super) fn stragglers(&self) -> usize {
-        self.above.len()
+    /// How many runs there are.
+    pub(super) fn runs(&self) -> usize {
+        self.runs.len()
     }
 }
 
@@ -209,6 +209,11 @@ impl Endpoint {
     /// No more groups are expected for a subscription that the publisher finished.
     pub(crate) fn retire(&mut self, request: RequestId) {
         self.subscriptions.retain(|_, of| *of != request);
+    }
+
+    /// Whether the peer may open no more, where it has `more` streams beside its requests.
+    pub(crate) fn is_full(&self, more: usize) -> bool {
+        self.counts.requests + more >= self.limits.requests
     }
 
     /// Requests that are open, the Session stream included.

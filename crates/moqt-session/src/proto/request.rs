@@ -162,6 +162,12 @@ impl Range {
         (!grows_down && !grows_up && narrowed.is_valid()).then_some(narrowed)
     }
 
+    /// "From the latest" means from this group on; later updates are compared with it. Spec: digest 5.5.
+    pub(super) fn resolved(self, latest: Option<u64>) -> Self {
+        let resolved = Self { first: self.first.or(latest), ..self };
+        if resolved.is_valid() { resolved } else { self }
+    }
+
     pub(super) fn is_valid(self) -> bool {
         !matches!((self.first, self.last), (Some(first), Some(last)) if last < first)
     }

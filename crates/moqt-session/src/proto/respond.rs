@@ -5,10 +5,10 @@ use moqt_transport::Code;
 use super::{
     endpoint::Endpoint,
     message::{AnnounceStatus, Gap, Info, Message},
-    request::{Event, Range, RequestId, RequestKind, State},
+    request::{Event, Range, Request, RequestId, RequestKind, State},
 };
 use crate::{
-    error::{PeerMisbehaved, Reason},
+    error::{PeerMisbehaved, Reason, RequestError},
     model::Announced,
 };
 
@@ -22,7 +22,7 @@ impl Endpoint {
                     return Err(PeerMisbehaved::InvalidRange);
                 }
                 request.state = State::Asked(range);
-                if self.used_ids.stragglers() > self.limits.subscriptions {
+                if self.used_ids.runs() > self.limits.subscriptions {
                     return Err(PeerMisbehaved::LimitReached("scattered subscribe ids"));
                 }
                 if !self.used_ids.insert(subscribe.id) {
@@ -70,7 +70,13 @@ impl Endpoint {
             }
             // The question is complete; the answer follows. Spec: digest 2.3.
             (State::InfoAsked, None) => {}
-            (State::Asked(_) | State::Serving(_), None) => {
+            // The answer is still due; what follows it is not wanted.
+            (State::Asked(_), None) => {
+                if let Some(request) = self.requests.get_mut(&id) {
+                    request.state = State::Draining;
+                }
+            }
+            (State::Serving(_), None) => {
                 self.abandoned(id, true);
                 if let Some(request) = self.requests.get_mut(&id) {
                     request.state = State::Draining;
@@ -104,12 +110,18 @@ impl Endpoint {
     /// Accepts the peer's subscription.
     pub(crate) fn accept(&mut self, id: RequestId, info: Info) {
         let Some(request) = self.requests.get_mut(&id) else { return };
-        match request.state {
-            State::Asked(range) => request.state = State::Serving(range),
-            State::Draining => {}
+        let draining = match request.state {
+            State::Asked(range) => {
+                request.state = State::Serving(range.resolved(info.latest));
+                false
+            }
+            State::Draining => true,
             _ => return,
-        }
+        };
         self.send(id, Message::Accepted(info));
+        if draining {
+            self.abandoned(id, true);
+        }
     }
 
     /// Answers the peer's question.
@@ -120,8 +132,13 @@ impl Endpoint {
         }
     }
 
-    /// Turns the peer's request down, or ends it for a reason.
+    /// Turns the peer's request down, or ends it for a reason; one of ours is given up, and its user told.
     pub(crate) fn refuse(&mut self, id: RequestId, reason: Reason) {
+        let ours = |request: &Request| request.ours && request.kind != RequestKind::Session;
+        if self.requests.get(&id).is_some_and(ours) {
+            self.lost(id, Err(RequestError::TooMany));
+            return self.fail(id, reason);
+        }
         if self.done_if(id, |state| !matches!(state, State::Done | State::Session)) {
             self.fail(id, reason);
         }
@@ -130,7 +147,8 @@ impl Endpoint {
     /// Reports groups that will not come.
     pub(crate) fn gap(&mut self, id: RequestId, first: u64, last: u64, reason: Reason) {
         let code = self.code(reason);
-        if matches!(self.requests.get(&id), Some(request) if matches!(request.state, State::Serving(_))) {
+        let state = self.requests.get(&id).map(|request| &request.state);
+        if matches!(state, Some(State::Serving(_) | State::Draining)) {
             self.send(id, Message::Gap(Gap { first, last, code }));
         }
     }

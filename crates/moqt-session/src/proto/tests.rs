@@ -145,6 +145,29 @@ fn a_subscriber_that_finishes_leaves_gracefully() {
 }
 
 #[test]
+fn a_subscriber_that_finishes_before_the_answer_still_gets_it() {
+    let asked = |script: &mut Script| {
+        let request = script.opens(SUBSCRIBE).unwrap();
+        script.endpoint.handle_message(request, Message::Subscribe(subscribe(1, "cam/video")));
+        script.event();
+        script.endpoint.handle_finished(request);
+        script.silent();
+        request
+    };
+    let mut script = publisher();
+    let request = asked(&mut script);
+    script.endpoint.accept(request, info(7));
+    script.sends(request, Message::Accepted(info(7)));
+    assert!(matches!(script.event(), Event::Unsubscribed { graceful: true, .. }));
+
+    let mut script = publisher();
+    let request = asked(&mut script);
+    script.endpoint.refuse(request, Reason::NotFound);
+    script.resets(request, 13);
+    script.forgets(request);
+}
+
+#[test]
 fn a_subscriber_that_resets_or_stops_leaves_at_once() {
     for stop in [false, true] {
         let mut script = publisher();

@@ -1,0 +1,132 @@
+//! Ranges of groups: what lies outside is neither sent nor reported, and everything inside is one of the two.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may panic")]
+
+mod common;
+
+use bytes::Bytes;
+use common::*;
+use moqt_session::{Reason, Retention, TrackProducer};
+use moqt_sim::{
+    Sim, for_each_seed,
+    script::{Peer, PeerStream},
+};
+use moqt_wire::{
+    GroupSequence, Version,
+    transfork::{Group, Info, StreamKind, Subscribe, SubscribeGap, SubscribeUpdate, code},
+};
+
+async fn subscribe(sim: &Sim, live: &TrackProducer, wish: &Subscribe) -> (Side, Peer, PeerStream) {
+    let (side, peer) = against_client(sim, Version::TRANSFORK_04).await;
+    std::mem::forget(side.tracks.publish(live.consume()).unwrap());
+    let mut stream = peer.request(StreamKind::Subscribe, wish).await;
+    stream.expect::<Info>().await;
+    (side, peer, stream)
+}
+
+fn narrowed(first: Option<u64>, last: Option<u64>) -> SubscribeUpdate {
+    let wish = wish(0, "x");
+    let (first, last) = (first.map(GroupSequence), last.map(GroupSequence));
+    SubscribeUpdate { priority: wish.priority, order: wish.order, expires: None, first, last }
+}
+
+async fn next_group(peer: &mut Peer) -> (PeerStream, u64) {
+    let (stream, group) = peer.serve::<Group>(StreamKind::Group).await;
+    (stream, group.sequence.0)
+}
+
+#[test]
+fn gaps_are_reported_as_far_as_they_lie_inside_the_range() {
+    for_each_seed(|sim| async move {
+        let live = track("cam/video");
+        let (_side, _peer, mut stream) = subscribe(&sim, &live, &ranged(0, "cam/video", 10, 20)).await;
+        for (first, last) in [(0, 9), (8, 11), (14, 15), (19, 30), (21, 21), (100, 200)] {
+            live.gap(first, last, Reason::NotFound);
+        }
+        for (first, additional) in [(10, 1), (14, 1), (19, 1)] {
+            assert_eq!(stream.expect::<SubscribeGap>().await, gap(first, additional, code::NOT_FOUND));
+        }
+        stream.expect_quiet(secs(1)).await;
+    });
+}
+
+#[test]
+fn a_range_that_is_narrowed_gives_up_what_lies_outside() {
+    for_each_seed(|sim| async move {
+        let live = track("cam/video");
+        let (_side, mut peer, mut stream) = subscribe(&sim, &live, &ranged(0, "cam/video", 0, None)).await;
+        let running: Vec<_> = (0..5).map(|_| live.append_group()).collect();
+        let mut groups = Vec::new();
+        for sequence in 0..5 {
+            let (group, number) = next_group(&mut peer).await;
+            assert_eq!(number, sequence);
+            groups.push(group);
+        }
+        stream.send(&narrowed(Some(1), Some(3))).await;
+        for outside in [0, 4] {
+            groups[outside].expect_reset(code::CANCEL).await;
+            assert_eq!(stream.expect::<SubscribeGap>().await, gap(outside as u64, 0, code::CANCEL));
+        }
+        for mut group in running {
+            // Those given up are still their producer's.
+            group.write_frame(&b"more"[..]).unwrap();
+            group.finish().unwrap();
+        }
+        for inside in [1, 2, 3] {
+            assert_eq!(groups[inside].expect_frame().await, "more");
+            groups[inside].expect_finish().await;
+        }
+        write_group(&live, &[b"beyond"]);
+        peer.expect_quiet(secs(1)).await;
+    });
+}
+
+#[test]
+fn a_new_first_group_leaves_out_those_before_it() {
+    for_each_seed(|sim| async move {
+        let live = track("cam/video");
+        let (_side, mut peer, mut stream) = subscribe(&sim, &live, &wish(0, "cam/video")).await;
+        stream.send(&narrowed(Some(7), None)).await;
+        sim.sleep(ms(100)).await;
+        for _ in 0..9 {
+            write_group(&live, &[b"x"]);
+        }
+        let mut seen = vec![next_group(&mut peer).await.1, next_group(&mut peer).await.1];
+        seen.sort_unstable();
+        assert_eq!(seen, [7, 8]);
+        peer.expect_quiet(secs(1)).await;
+        stream.expect_quiet(ms(1)).await;
+    });
+}
+
+#[test]
+fn groups_that_are_no_longer_held_are_reported_at_once() {
+    for_each_seed(|sim| async move {
+        let retention = Retention { max_groups: 3, ..Retention::default() };
+        let live = TrackProducer::new(name("cam/video"), Default::default(), retention);
+        for number in 0..10u8 {
+            write_group(&live, &[&[number]]);
+        }
+        let (_side, mut peer, mut stream) = subscribe(&sim, &live, &ranged(0, "cam/video", 4, None)).await;
+        assert_eq!(stream.expect::<SubscribeGap>().await, gap(4, 2, code::NOT_FOUND));
+        for _ in 7..10 {
+            let (mut group, sequence) = next_group(&mut peer).await;
+            assert_eq!(group.expect_frame().await, Bytes::from(vec![sequence as u8]));
+        }
+        stream.expect_quiet(secs(1)).await;
+    });
+}
+
+#[test]
+fn a_range_behind_everything_there_is_waits() {
+    for_each_seed(|sim| async move {
+        let retention = Retention { max_groups: 3, ..Retention::default() };
+        let live = TrackProducer::new(name("cam/video"), Default::default(), retention);
+        (0..10).for_each(|_| write_group(&live, &[b"x"]));
+        let (_side, mut peer, mut stream) = subscribe(&sim, &live, &ranged(0, "cam/video", 12, None)).await;
+        stream.expect_quiet(secs(1)).await;
+        (10..13).for_each(|_| write_group(&live, &[b"x"]));
+        assert_eq!(next_group(&mut peer).await.1, 12);
+        peer.expect_quiet(secs(1)).await;
+        stream.expect_quiet(ms(1)).await;
+    });
+}
