@@ -1,0 +1,211 @@
+//! The command line of the relay.
+
+use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use clap::{ValueEnum, builder::FalseyValueParser};
+use moqt::{Congestion, Version};
+
+/// What hides behind version 04 of Transfork where the handshake does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Transfork04 {
+    /// What the Rust crate moq-transfork 0.12 speaks
+    #[default]
+    Rs12,
+    /// What moq-transfork 0.9 to 0.11 speak
+    Rs9,
+    /// The draft to the letter
+    Draft,
+}
+
+impl From<Transfork04> for Version {
+    fn from(encoding: Transfork04) -> Self {
+        match encoding {
+            Transfork04::Rs12 => Self::TRANSFORK_04_RS12,
+            Transfork04::Rs9 => Self::TRANSFORK_04_RS9,
+            Transfork04::Draft => Self::TRANSFORK_04,
+        }
+    }
+}
+
+/// How fast to send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum CongestionArg {
+    /// Backs off on loss
+    #[default]
+    Cubic,
+    /// Backs off on loss, and comes back more slowly
+    #[value(name = "newreno")]
+    NewReno,
+    /// Keeps its rate under random loss; experimental
+    Bbr,
+}
+
+impl From<CongestionArg> for Congestion {
+    fn from(congestion: CongestionArg) -> Self {
+        match congestion {
+            CongestionArg::Cubic => Self::Cubic,
+            CongestionArg::NewReno => Self::NewReno,
+            CongestionArg::Bbr => Self::Bbr,
+        }
+    }
+}
+
+/// An address to listen on, and what holds there: `ADDR` or `ADDR,transfork-04=rs9`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Bind {
+    /// The address.
+    pub address: SocketAddr,
+    /// What hides behind version 04 of Transfork for clients of this address.
+    pub transfork_04: Option<Transfork04>,
+}
+
+impl FromStr for Bind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut pieces = text.split(',');
+        let address = pieces.next().unwrap_or_default();
+        let address = address.parse().map_err(|_| {
+            format!("{address:?} is no address with a port, such as [::]:4443 or 0.0.0.0:4443")
+        })?;
+        let mut bind = Self { address, transfork_04: None };
+        for piece in pieces {
+            match piece.split_once('=') {
+                Some(("transfork-04", value)) => {
+                    bind.transfork_04 = Some(Transfork04::from_str(value, false)?);
+                }
+                _ => return Err(format!("{piece:?} is no setting of an address; there is transfork-04=rs9")),
+            }
+        }
+        Ok(bind)
+    }
+}
+
+/// What the relay is told on its command line.
+#[derive(clap::Args, Clone, Debug)]
+#[non_exhaustive]
+pub struct Args {
+    /// UDP address to listen on, for raw QUIC and WebTransport; repeatable; `[::]:4443` unless given
+    ///
+    /// `ADDR,transfork-04=rs9` sets what hides behind version 04 for this address alone.
+    #[arg(long, value_name = "ADDR", env = "MOQT_BIND", value_delimiter = ' ')]
+    pub bind: Vec<Bind>,
+
+    /// Certificate chain, PEM
+    #[arg(long, value_name = "FILE", env = "MOQT_TLS_CERT", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate, PEM
+    #[arg(long, value_name = "FILE", env = "MOQT_TLS_KEY", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Make a self-signed certificate for these hosts, for clients that pin its fingerprint
+    #[arg(
+        long,
+        value_name = "HOST,…",
+        env = "MOQT_TLS_GENERATE",
+        value_delimiter = ',',
+        conflicts_with = "tls_cert"
+    )]
+    pub tls_generate: Vec<String>,
+
+    /// Serve /certificate.sha256, /fingerprint, /health and /announced over HTTP on this TCP address
+    #[arg(long, value_name = "ADDR", env = "MOQT_HTTP")]
+    pub http: Option<SocketAddr>,
+
+    /// For development: loopback only, a certificate of its own, HTTP on the same port number
+    #[arg(long, env = "MOQT_DEV", value_parser = FalseyValueParser::new())]
+    pub dev: bool,
+
+    /// What hides behind version 04 of Transfork when the handshake does not say
+    #[arg(
+        long = "transfork-04",
+        value_name = "ENCODING",
+        env = "MOQT_TRANSFORK_04",
+        value_enum,
+        default_value_t
+    )]
+    pub transfork_04: Transfork04,
+
+    /// Congestion control
+    #[arg(long, value_name = "NAME", env = "MOQT_CONGESTION", value_enum, default_value_t)]
+    pub congestion: CongestionArg,
+
+    /// Silence after which a client counts as gone
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MOQT_IDLE_TIMEOUT",
+        default_value = "30s",
+        value_parser = positive_duration
+    )]
+    pub idle_timeout: Duration,
+
+    /// Most sessions at a time
+    #[arg(long, value_name = "N", env = "MOQT_MAX_SESSIONS", default_value_t = 10_000)]
+    pub max_sessions: usize,
+
+    /// How long finished groups are kept for late or slow subscribers; the latest is always kept
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MOQT_CACHE_AGE",
+        default_value = "10s",
+        value_parser = duration
+    )]
+    pub cache_age: Duration,
+}
+
+/// A number with a unit: `500ms`, `10s`, `2m`, `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no duration, such as 500ms, 10s or 2m");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let seconds = |per: u64| number.checked_mul(per).map(Duration::from_secs);
+    let duration = match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => seconds(1),
+        "m" => seconds(60),
+        "h" => seconds(3600),
+        _ => None,
+    };
+    duration.filter(|duration| *duration <= MAX_DURATION).ok_or_else(wrong)
+}
+
+/// Longer than anybody means, and short enough to be added to any clock.
+const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
+
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if duration.is_zero() { Err("must be more than 0".into()) } else { Ok(duration) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_can_carry_its_own_encoding() {
+        let bind: Bind = "[::]:4443".parse().unwrap();
+        assert_eq!(bind, Bind { address: "[::]:4443".parse().unwrap(), transfork_04: None });
+        let bind: Bind = "127.0.0.1:0,transfork-04=rs9".parse().unwrap();
+        assert_eq!(bind.transfork_04, Some(Transfork04::Rs9));
+        for wrong in ["", "4443", "localhost:4443", "[::]:4443,", "[::]:1,transfork-04=rs10", "[::]:1,x=y"] {
+            assert!(wrong.parse::<Bind>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn durations_have_units() {
+        for (text, millis) in [("0s", 0), ("500ms", 500), ("10s", 10_000), ("2m", 120_000), ("1h", 3_600_000)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for wrong in ["", "10", "s", "1d", "-1s", "1.5s", "99999999999999999999s", "18446744073709551615h"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+        assert!(positive_duration("0ms").is_err());
+    }
+}

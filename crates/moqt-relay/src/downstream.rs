@@ -1,0 +1,72 @@
+//! What a session is served: the names of its scope, and the tracks behind them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use moqt::{AnnounceConsumer, InfoRequest, Interest, Origin, Reason, TrackConsumer, TrackRequest};
+use tokio::task::JoinSet;
+
+use crate::scope::Scope;
+
+/// One session's view of its scope. Dropped with the session, it withdraws the session's questions.
+#[derive(Debug)]
+pub(crate) struct Downstream {
+    scope: Arc<Scope>,
+    /// Questions that wait for an answer from upstream.
+    waiting: Mutex<JoinSet<()>>,
+}
+
+impl Downstream {
+    pub(crate) fn new(scope: Arc<Scope>) -> Self {
+        Self { scope, waiting: Mutex::default() }
+    }
+
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody waits for them, so those that are done are cleared away here.
+        while waiting.try_join_next().is_some() {}
+        waiting.spawn(work);
+    }
+}
+
+impl Origin for Downstream {
+    fn watch(&self, interest: Interest) -> AnnounceConsumer {
+        self.scope.watch(interest)
+    }
+
+    fn track(&self, mut request: TrackRequest) {
+        let mut waiting = self.scope.want(&request.name, request.first);
+        if let Some(answer) = waiting.now() {
+            return answer_track(request, answer);
+        }
+        self.spawn(async move {
+            tokio::select! {
+                biased;
+                answer = waiting.answer() => answer_track(request, answer),
+                () = request.cancelled() => {}
+            }
+        });
+    }
+
+    fn info(&self, request: InfoRequest) {
+        let mut waiting = self.scope.ask_info(&request.name);
+        if let Some(answer) = waiting.now() {
+            return match answer {
+                Ok(info) => request.answer(info),
+                Err(reason) => request.refuse(reason),
+            };
+        }
+        self.spawn(async move {
+            match waiting.answer().await {
+                Ok(info) => request.answer(info),
+                Err(reason) => request.refuse(reason),
+            }
+        });
+    }
+}
+
+fn answer_track(request: TrackRequest, answer: Result<TrackConsumer, Reason>) {
+    match answer {
+        Ok(track) => request.accept(track),
+        Err(reason) => request.refuse(reason),
+    }
+}

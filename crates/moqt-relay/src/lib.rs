@@ -1,0 +1,58 @@
+//! A relay for live Media over QUIC tracks.
+//!
+//! Every session may publish and subscribe. What one session announces, all sessions of the same *scope* see; a
+//! track that several want is asked for once. Payload goes through untouched and before a frame is complete.
+//!
+//! - [`Relay`] is the relay in a process: bind it, run it, watch it through its [`Handle`].
+//! - [`run`] is the relay as a program, with [`Args`] for its command line. `moqt-relay` and `moqt relay` are
+//!   both this.
+//! - [`router`] decides, without clock, task or socket, who is asked for what.
+//!
+//! ```no_run
+//! use moqt::Certificate;
+//! use moqt_relay::{Options, Relay};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let certificate = Certificate::generate(&["localhost".into()], 10)?;
+//! let relay = Relay::bind(Options::new(certificate).listen("127.0.0.1:0".parse()?))?;
+//! let handle = relay.handle();
+//! let address = handle.addresses()[0];
+//! // In a task of its own: relay.run().await
+//! # drop(relay);
+//! handle.close().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Scope**: the path of the URL that a session came with, without its query and without one `/` at its end.
+//! Sessions of different scopes see nothing of each other. A client over raw QUIC that names no path is in the
+//! scope of `/`.
+//!
+//! **Echo**: a session is told of all names in its scope, its own among them, as deployed relays do.
+//!
+//! **Ranges**: an upstream subscription runs from the latest group on, or from where the first of its
+//! subscribers wants it to begin. Subscribers that come later and want older groups get those that are held
+//! ([`Options::retention`]).
+
+mod args;
+mod downstream;
+mod error;
+mod http;
+mod log;
+mod options;
+mod relay;
+pub mod router;
+mod run;
+mod scope;
+mod serve;
+mod upstream;
+mod welcome;
+
+pub use self::{
+    args::{Args, Bind, CongestionArg, Transfork04},
+    error::{Interrupted, StartError, Usage, exit_code},
+    log::LogArgs,
+    options::{Limits, Listen, Options},
+    relay::{Counters, Handle, Relay},
+    run::run,
+};

@@ -1,0 +1,113 @@
+//! How a relay is set up.
+
+use std::{net::SocketAddr, time::Duration};
+
+use moqt::{Certificate, Retention, SessionConfig, TransportOptions, Version};
+
+use crate::router::RouterLimits;
+
+/// How a relay is set up.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// The addresses to listen on, over UDP.
+    pub listen: Vec<Listen>,
+    /// What is shown to clients.
+    pub certificate: Certificate,
+    /// A TCP address on which facts about the relay are served over HTTP.
+    pub http: Option<SocketAddr>,
+    /// Whether they are served beside each UDP address, too, on the TCP port of the same number.
+    pub http_beside: bool,
+    /// Settings of QUIC.
+    pub transport: TransportOptions,
+    /// Settings of sessions.
+    pub session: SessionConfig,
+    /// What is kept of each track for subscribers that come late or fall behind.
+    pub retention: Retention,
+    /// What peers may make grow.
+    pub limits: Limits,
+}
+
+impl Options {
+    /// The defaults, with a certificate and no address yet.
+    #[must_use]
+    pub fn new(certificate: Certificate) -> Self {
+        Self {
+            listen: Vec::new(),
+            certificate,
+            http: None,
+            http_beside: false,
+            transport: TransportOptions::default(),
+            session: SessionConfig::default(),
+            retention: Retention::default(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// Listens on this address too.
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen.push(Listen::new(address));
+        self
+    }
+
+    /// Serves HTTP beside each address.
+    #[must_use]
+    pub fn http_beside(mut self) -> Self {
+        self.http_beside = true;
+        self
+    }
+}
+
+/// One address to listen on: a UDP port for raw QUIC and WebTransport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Listen {
+    /// The address; `[::]` means all addresses of both families, port 0 any free port.
+    pub address: SocketAddr,
+    /// Which encoding stands behind version 04 of Transfork for clients that do not say, where it is another
+    /// one than that of [`Options::session`].
+    pub unmarked_04: Option<Version>,
+}
+
+impl Listen {
+    /// An address with the settings of the relay.
+    #[must_use]
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address, unmarked_04: None }
+    }
+}
+
+/// What peers may make a relay hold. Limits on a single session are in [`Options::session`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Sessions at a time.
+    pub sessions: usize,
+    /// Clients that are in their handshakes at a time.
+    pub handshakes: usize,
+    /// What one scope holds.
+    pub router: RouterLimits,
+    /// How long an upstream session may take to answer a request.
+    pub answer: Duration,
+    /// HTTP connections at a time, on each address.
+    pub http_connections: usize,
+    /// How long one HTTP connection may last.
+    pub http_lifetime: Duration,
+    /// How long a relay that closes waits for sessions to end.
+    pub close: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sessions: 10_000,
+            handshakes: 1024,
+            router: RouterLimits::default(),
+            answer: Duration::from_secs(10),
+            http_connections: 256,
+            http_lifetime: Duration::from_secs(30),
+            close: Duration::from_secs(3),
+        }
+    }
+}

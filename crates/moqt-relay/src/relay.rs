@@ -1,0 +1,357 @@
+//! The relay as a whole: listeners, scopes, and the way to its end.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use moqt::{Fingerprint, Namespace, Server, ServerOptions};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::timeout,
+};
+use tracing::{error, warn};
+
+use crate::{
+    error::StartError,
+    http,
+    options::{Limits, Listen, Options},
+    router::SessionId,
+    scope::{Scope, Settings},
+    serve::serve,
+};
+
+/// How often another port is tried when UDP has one free that TCP has not.
+const PORT_ATTEMPTS: usize = 16;
+
+/// A relay that listens. Dropped, it ends at once with all its sessions.
+#[derive(Debug)]
+pub struct Relay {
+    servers: Vec<Server>,
+    http: Vec<TcpListener>,
+    shared: Arc<Shared>,
+    /// Dropped when all is over; who waits for the end holds a receiver.
+    ended: watch::Sender<()>,
+}
+
+/// What tasks of a relay have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) limits: Limits,
+    pub(crate) sessions: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
+    settings: Arc<Settings>,
+    scopes: Mutex<BTreeMap<String, Arc<Scope>>>,
+    next_session: AtomicU64,
+    pub(crate) fingerprint: Option<Fingerprint>,
+    closing: watch::Sender<bool>,
+}
+
+/// Waits for the relay to close.
+#[derive(Clone, Debug)]
+pub(crate) struct Closing(watch::Receiver<bool>);
+
+impl Closing {
+    /// Cancel safe.
+    pub(crate) async fn wait(&mut self) {
+        let _ = self.0.wait_for(|closing| *closing).await;
+    }
+}
+
+impl Shared {
+    pub(crate) fn closing(&self) -> Closing {
+        Closing(self.closing.subscribe())
+    }
+
+    fn scopes(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Scope>>> {
+        self.scopes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The names of one scope.
+    pub(crate) fn names(&self, scope: &str) -> Vec<Namespace> {
+        let scope = self.scopes().get(scope_name(scope)).cloned();
+        scope.map(|scope| scope.names()).unwrap_or_default()
+    }
+}
+
+/// The scope that a URL's path, with its query, leads to.
+fn scope_name(path: &str) -> &str {
+    let path = path.split('?').next().unwrap_or_default();
+    path.strip_suffix('/').unwrap_or(path)
+}
+
+/// A session's place in its scope. Dropped, the session leaves, and takes everything of its own with it.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    shared: Arc<Shared>,
+    scope: Arc<Scope>,
+    name: String,
+    pub(crate) session: SessionId,
+}
+
+impl Membership {
+    /// A new session, come by this path and query.
+    pub(crate) fn new(shared: &Arc<Shared>, path: &str) -> Self {
+        let session = SessionId(shared.next_session.fetch_add(1, Ordering::Relaxed));
+        let name = scope_name(path).to_owned();
+        let mut scopes = shared.scopes();
+        let scope = scopes.entry(name.clone()).or_insert_with(|| Scope::new(Arc::clone(&shared.settings)));
+        let scope = Arc::clone(scope);
+        scope.enter(session);
+        drop(scopes);
+        Self { shared: Arc::clone(shared), scope, name, session }
+    }
+
+    pub(crate) fn scope(&self) -> &Arc<Scope> {
+        &self.scope
+    }
+
+    /// The scope's name as a path.
+    pub(crate) fn name(&self) -> &str {
+        if self.name.is_empty() { "/" } else { &self.name }
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        if self.scope.leave(self.session) {
+            let mut scopes = self.shared.scopes();
+            // Others may have come meanwhile, or the last of them have made room for another scope of the name.
+            let ours = scopes.get(&self.name).is_some_and(|scope| Arc::ptr_eq(scope, &self.scope));
+            if ours && self.scope.is_empty() {
+                scopes.remove(&self.name);
+            }
+        }
+    }
+}
+
+impl Relay {
+    /// Listens on all addresses. Must be called within a tokio runtime; clients are served by [`run`](Self::run).
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot listen, and why; [`StartError::hint`] says what helps.
+    pub fn bind(options: Options) -> Result<Self, StartError> {
+        let mut servers = Vec::new();
+        let mut http = Vec::new();
+        for listen in &options.listen {
+            let (server, listener) = bind_beside(&options, *listen)?;
+            servers.push(server);
+            http.extend(listener);
+        }
+        if servers.is_empty() {
+            return Err(StartError::NoAddress);
+        }
+        let is_bound =
+            |address| http.iter().any(|bound: &TcpListener| bound.local_addr().ok() == Some(address));
+        if let Some(address) = options.http.filter(|address| !is_bound(*address)) {
+            http.push(http::bind(address)?);
+        }
+        let Options { certificate, retention, limits, .. } = options;
+        let settings = Settings {
+            retention,
+            answer: limits.answer,
+            router: limits.router,
+            subscribed: AtomicU64::new(0),
+        };
+        let shared = Shared {
+            sessions: Arc::new(Semaphore::new(limits.sessions.min(Semaphore::MAX_PERMITS))),
+            handshakes: Arc::new(Semaphore::new(limits.handshakes.min(Semaphore::MAX_PERMITS))),
+            limits,
+            settings: Arc::new(settings),
+            scopes: Mutex::default(),
+            next_session: AtomicU64::new(0),
+            fingerprint: certificate.fingerprint(),
+            closing: watch::Sender::new(false),
+        };
+        Ok(Self { servers, http, shared: Arc::new(shared), ended: watch::Sender::new(()) })
+    }
+
+    /// What can be asked of the relay while it runs.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle {
+            shared: Arc::clone(&self.shared),
+            addresses: self.servers.iter().map(Server::local_addr).collect(),
+            http: self.http.iter().filter_map(|listener| listener.local_addr().ok()).collect(),
+            ended: self.ended.subscribe(),
+        }
+    }
+
+    /// Serves clients until [`Handle::close`]. Cancelled, it ends at once.
+    pub async fn run(self) {
+        let Self { servers, http, shared, ended } = self;
+        let mut parts = JoinSet::new();
+        for server in servers {
+            parts.spawn(accept(server, Arc::clone(&shared)));
+        }
+        for listener in http {
+            parts.spawn(http::serve(listener, Arc::clone(&shared)));
+        }
+        while let Some(part) = parts.join_next().await {
+            if let Err(failure) = part {
+                error!(%failure, "part of the relay failed");
+            }
+        }
+        drop(ended);
+    }
+}
+
+/// The UDP port, and the TCP port of the same number where that is wanted.
+fn bind_beside(options: &Options, listen: Listen) -> Result<(Server, Option<TcpListener>), StartError> {
+    let mut attempts = if listen.address.port() == 0 { PORT_ATTEMPTS } else { 1 };
+    loop {
+        attempts -= 1;
+        let mut server = ServerOptions::new(listen.address, options.certificate.clone());
+        server.transport = options.transport.clone();
+        server.session = options.session.clone();
+        server.session.unmarked_04 = listen.unmarked_04.unwrap_or(options.session.unmarked_04);
+        let server = Server::bind(server)?;
+        if !options.http_beside {
+            return Ok((server, None));
+        }
+        match http::bind(server.local_addr()) {
+            Ok(listener) => return Ok((server, Some(listener))),
+            Err(error) if attempts == 0 => return Err(error),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Accepts and hands off.
+async fn accept(server: Server, shared: Arc<Shared>) {
+    let mut sessions = JoinSet::new();
+    let mut closing = shared.closing();
+    loop {
+        tokio::select! {
+            biased;
+            () = closing.wait() => break,
+            Some(session) = sessions.join_next() => {
+                if let Err(failure) = session {
+                    error!(%failure, "session failed");
+                }
+            }
+            incoming = server.accept() => {
+                let Some(incoming) = incoming else { break };
+                match Arc::clone(&shared.handshakes).try_acquire_owned() {
+                    Ok(permit) => {
+                        sessions.spawn(serve(Arc::clone(&shared), incoming, permit));
+                    }
+                    Err(_) => incoming.refuse(),
+                }
+            }
+        }
+    }
+    let ended = timeout(shared.limits.close, async { while sessions.join_next().await.is_some() {} });
+    if ended.await.is_err() {
+        warn!(left = sessions.len(), "sessions did not end in time");
+        sessions.abort_all();
+    }
+    server.close();
+    let _ = timeout(shared.limits.close, server.wait_idle()).await;
+}
+
+/// Numbers about a relay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Sessions that are open.
+    pub sessions: usize,
+    /// Scopes with at least one session.
+    pub scopes: usize,
+    /// Names that are announced.
+    pub announced: usize,
+    /// Tracks that come from upstream for new subscribers to join.
+    pub upstream: usize,
+    /// Subscriptions made upstream since the start.
+    pub upstream_total: u64,
+}
+
+/// What can be asked of a relay while it runs. Clones are handles to the same relay.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    shared: Arc<Shared>,
+    addresses: Vec<SocketAddr>,
+    http: Vec<SocketAddr>,
+    ended: watch::Receiver<()>,
+}
+
+impl Handle {
+    /// The UDP addresses listened on, in the order of the options.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The TCP addresses on which HTTP is served.
+    #[must_use]
+    pub fn http_addresses(&self) -> &[SocketAddr] {
+        &self.http
+    }
+
+    /// The SHA-256 of the certificate.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.shared.fingerprint
+    }
+
+    /// How much is going on.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let scopes: Vec<_> = self.shared.scopes().values().cloned().collect();
+        let mut counters = Counters {
+            sessions: self
+                .shared
+                .limits
+                .sessions
+                .min(Semaphore::MAX_PERMITS)
+                .saturating_sub(self.shared.sessions.available_permits()),
+            scopes: scopes.len(),
+            upstream_total: self.shared.settings.subscribed.load(Ordering::Relaxed),
+            ..Counters::default()
+        };
+        for scope in scopes {
+            let (announced, upstream) = scope.counts();
+            counters.announced += announced;
+            counters.upstream += upstream;
+        }
+        counters
+    }
+
+    /// Stops accepting and closes all sessions, within [`Limits::close`].
+    pub fn begin_close(&self) {
+        self.shared.closing.send_replace(true);
+    }
+
+    /// [`begin_close`](Self::begin_close), and waits for the end of the relay. Cancel safe.
+    pub async fn close(&self) {
+        self.begin_close();
+        let mut ended = self.ended.clone();
+        while ended.changed().await.is_ok() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::scope_name;
+
+    #[test]
+    fn a_scope_is_the_path_without_query_and_last_slash() {
+        for (path, scope) in [
+            ("", ""),
+            ("/", ""),
+            ("/?x=y", ""),
+            ("/room/1", "/room/1"),
+            ("/room/1/?x=/", "/room/1"),
+            ("/room//", "/room/"),
+        ] {
+            assert_eq!(scope_name(path), scope, "{path}");
+        }
+    }
+}

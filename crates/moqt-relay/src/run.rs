@@ -1,0 +1,180 @@
+//! The relay as a program.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use anyhow::Context as _;
+use moqt::{Certificate, Retention};
+use tracing::{debug, info, warn};
+
+use crate::{
+    args::{Args, Bind},
+    error::{Interrupted, Usage, explain},
+    options::{Listen, Options},
+    relay::Relay,
+    welcome::welcome,
+};
+
+/// The port that is used unless another one is given.
+const PORT: u16 = 4443;
+
+/// Days for which a generated certificate is valid.
+const DAYS: u32 = 10;
+
+/// Hosts of a certificate for development.
+const DEV_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// Runs a relay until it is told to end. Logging is up to the caller, see [`LogArgs`](crate::LogArgs).
+///
+/// Ctrl-C and SIGTERM stop accepting, close all sessions and end it; a second signal ends it at once.
+///
+/// # Errors
+///
+/// One line that says what is wrong and what to do. [`exit_code`](crate::exit_code) makes an exit status of it:
+/// [`Usage`] for a command line that makes no sense, [`Interrupted`] after Ctrl-C.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let (dev, generated) = (args.dev, args.dev || !args.tls_generate.is_empty());
+    let options = options(args)?;
+    let relay = Relay::bind(options).map_err(|error| explain(&error, error.hint()))?;
+    let handle = relay.handle();
+    for address in handle.addresses() {
+        info!(%address, "listening");
+    }
+    if let (true, Some(fingerprint)) = (generated, handle.fingerprint()) {
+        info!(%fingerprint, days = DAYS, "certificate generated");
+    }
+    if dev {
+        eprint!("{}", welcome(&handle, std::env::var_os("CARGO").is_some()));
+    }
+    let running = relay.run();
+    tokio::pin!(running);
+    let signal = tokio::select! {
+        biased;
+        () = &mut running => return Ok(()),
+        signal = signals.next() => signal,
+    };
+    info!(?signal, "closing");
+    handle.begin_close();
+    tokio::select! {
+        biased;
+        () = &mut running => debug!("closed"),
+        _ = signals.next() => warn!("closed at once, without waiting for sessions to end"),
+    }
+    match signal {
+        Signal::Interrupt => Err(Interrupted.into()),
+        Signal::Terminate => Ok(()),
+    }
+}
+
+/// What the arguments ask for.
+fn options(args: Args) -> anyhow::Result<Options> {
+    let bind = addresses(&args)?;
+    let certificate = certificate(&args)?;
+    let Args { http, dev, transfork_04, congestion, idle_timeout, max_sessions, cache_age, .. } = args;
+    let mut options = Options::new(certificate);
+    options.listen = bind
+        .iter()
+        .map(|bind| Listen { address: bind.address, unmarked_04: bind.transfork_04.map(Into::into) })
+        .collect();
+    (options.http, options.http_beside) = (http, dev);
+    options.transport.congestion = congestion.into();
+    options.transport.idle_timeout = Some(idle_timeout);
+    // Two signs of life may be lost before silence counts.
+    options.transport.keep_alive = options.transport.keep_alive.map(|every| every.min(idle_timeout / 3));
+    options.session.unmarked_04 = transfork_04.into();
+    options.retention = Retention::max_age(cache_age);
+    options.limits.sessions = max_sessions;
+    Ok(options)
+}
+
+fn addresses(args: &Args) -> Result<Vec<Bind>, Usage> {
+    let plain = |ip: IpAddr| Bind { address: SocketAddr::new(ip, PORT), transfork_04: None };
+    if !args.bind.is_empty() {
+        if let Some(open) = args.bind.iter().find(|bind| args.dev && !bind.address.ip().is_loopback()) {
+            let open = open.address;
+            return Err(Usage(format!(
+                "--dev serves this machine only, and {open} is open to others; drop one"
+            )));
+        }
+        return Ok(args.bind.clone());
+    }
+    if !args.dev {
+        let ip = if can_bind(Ipv6Addr::UNSPECIFIED.into()) {
+            IpAddr::from(Ipv6Addr::UNSPECIFIED)
+        } else {
+            Ipv4Addr::UNSPECIFIED.into()
+        };
+        return Ok(vec![plain(ip)]);
+    }
+    let loopback = [IpAddr::from(Ipv6Addr::LOCALHOST), Ipv4Addr::LOCALHOST.into()];
+    Ok(loopback.into_iter().filter(|ip| can_bind(*ip)).map(plain).collect())
+}
+
+/// Whether the machine has such an address at all.
+fn can_bind(ip: IpAddr) -> bool {
+    UdpSocket::bind((ip, 0)).is_ok()
+}
+
+fn certificate(args: &Args) -> anyhow::Result<Certificate> {
+    if let (Some(chain), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        let hint = "check --tls-cert and --tls-key";
+        return Certificate::load(chain, key).map_err(|error| explain(&error, Some(hint)));
+    }
+    let mut hosts = args.tls_generate.clone();
+    if hosts.is_empty() && args.dev {
+        hosts = DEV_HOSTS.map(String::from).to_vec();
+    }
+    if hosts.is_empty() {
+        let words = "no certificate: give --tls-cert and --tls-key, or let one be made with \
+                     --tls-generate HOST,… or, for use on this machine only, --dev";
+        return Err(Usage(words.to_owned()).into());
+    }
+    let hint = "--tls-generate takes host names and IP addresses";
+    Certificate::generate(&hosts, DAYS).map_err(|error| explain(&error, Some(hint)))
+}
+
+/// What ends the program from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signal {
+    /// Ctrl-C.
+    Interrupt,
+    /// A polite request of the system.
+    Terminate,
+}
+
+/// Waits for signals; while it lives they do not end the process by themselves.
+struct Signals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn new() -> anyhow::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let wait = |kind| signal(kind).context("cannot wait for signals");
+        Ok(Self { interrupt: wait(SignalKind::interrupt())?, terminate: wait(SignalKind::terminate())? })
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {})
+    }
+
+    #[cfg(unix)]
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            biased;
+            _ = self.interrupt.recv() => Signal::Interrupt,
+            _ = self.terminate.recv() => Signal::Terminate,
+        }
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) -> Signal {
+        let _ = tokio::signal::ctrl_c().await;
+        Signal::Interrupt
+    }
+}

@@ -1,0 +1,79 @@
+//! One client, from its first packet to its end.
+
+use std::sync::Arc;
+
+use moqt::{Announced, Incoming, Namespace, Reason, Session};
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::{Instrument as _, debug, info, info_span, warn};
+
+use crate::{
+    downstream::Downstream,
+    relay::{Membership, Shared},
+};
+
+/// Does the handshakes, then serves the session until it is over or the relay closes.
+pub(crate) async fn serve(shared: Arc<Shared>, incoming: Incoming, handshake: OwnedSemaphorePermit) {
+    let remote = incoming.remote_address();
+    let mut closing = shared.closing();
+    let request = tokio::select! {
+        biased;
+        () = closing.wait() => return,
+        request = incoming.handshake() => request,
+    };
+    drop(handshake);
+    let request = match request {
+        Ok(request) => request,
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(tracing::field::display);
+            return debug!(%remote, %error, cause, "client got no session");
+        }
+    };
+    let Ok(_permit) = Arc::clone(&shared.sessions).try_acquire_owned() else {
+        warn!(%remote, limit = shared.limits.sessions, "too many sessions");
+        return request.refuse(Reason::TooMany);
+    };
+    let membership = Membership::new(&shared, request.path());
+    let id = membership.session.0;
+    let (carrier, version) = (request.carrier(), request.version());
+    info!(id, %remote, ?carrier, %version, scope = membership.name(), "session began");
+    let session = request.start(Arc::new(Downstream::new(Arc::clone(membership.scope()))));
+    membership.scope().attach(membership.session, session.subscriber());
+    let end = tokio::select! {
+        biased;
+        () = closing.wait() => session.close().await,
+        end = session.closed() => end,
+        end = learn(&membership, &session).instrument(info_span!("relay", id)) => end,
+    };
+    drop(membership);
+    info!(id, %remote, reason = %end, "session ended");
+}
+
+/// Takes in what the session announces. Names end with the watch, the session goes on.
+async fn learn(membership: &Membership, session: &Session) -> moqt::SessionError {
+    let (scope, id) = (membership.scope(), membership.session);
+    let mut complained = false;
+    match session.subscriber().announced(Namespace::EMPTY).await {
+        Ok(mut names) => {
+            while let Some(event) = names.next().await {
+                match event {
+                    Announced::Active(name) => {
+                        debug!(%name, "announced");
+                        // The name outlives the buffer in which it came.
+                        let taken = scope.announced(id, name.compact());
+                        if taken.is_err() && !std::mem::replace(&mut complained, true) {
+                            warn!("too many names in the scope; this session's are left out");
+                        }
+                    }
+                    Announced::Ended(name) => {
+                        debug!(%name, "announcement ended");
+                        scope.ended(id, &name);
+                    }
+                    Announced::CaughtUp => {}
+                }
+            }
+        }
+        Err(error) => debug!(%error, "session announces nothing"),
+    }
+    scope.all_ended(id);
+    session.closed().await
+}

@@ -1,0 +1,231 @@
+//! Names, scopes and ends: who sees whom, and what is left when somebody goes.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "for tests")]
+
+mod common;
+
+use common::*;
+use moqt::{Announced, Namespace, Reason, TrackError, Version};
+use moqt_relay::Listen;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_are_forwarded_below_the_prefix_that_is_watched() {
+    bounded(async {
+        let relay = TestRelay::start();
+        let publisher = relay.connect("moqf").await;
+        let _tracks = ["meeting/1234/alice", "meeting", "meeting-1234/bob", "other/meeting"]
+            .map(|name| publisher.publish(name));
+        for scheme in SCHEMES {
+            let watcher = relay.connect(scheme).await;
+            watcher.sees("other/meeting").await;
+            let prefix: Namespace = "meeting".parse().unwrap();
+            let mut names = watcher.session.subscriber().announced(prefix).await.unwrap();
+            assert_eq!(names.next().await.unwrap(), active("meeting"));
+            assert_eq!(names.next().await.unwrap(), active("meeting/1234/alice"));
+            assert_eq!(names.next().await.unwrap(), Announced::CaughtUp);
+            let later = publisher.publish("meeting/5678/carol");
+            assert_eq!(names.next().await.unwrap(), active("meeting/5678/carol"));
+            drop(later);
+            assert_eq!(names.next().await.unwrap(), ended("meeting/5678/carol"));
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_is_told_of_its_own_names() {
+    bounded(async {
+        let relay = TestRelay::start();
+        let peer = relay.connect("moqf").await;
+        let (cam, _published) = peer.publish("cam");
+        let mut track = peer.subscribe("cam").await;
+        write(cam.append_group(), &[b"x"]);
+        assert_eq!(read(&mut track).await, (0, vec!["x".into()]));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_a_publisher_dies_its_track_ends_and_a_new_one_of_the_name_is_served() {
+    bounded(async {
+        for scheme in SCHEMES {
+            let relay = TestRelay::start();
+            let subscriber = relay.connect("moqf").await;
+            let mut names = subscriber.session.subscriber().announced(Namespace::EMPTY).await.unwrap();
+            assert_eq!(names.next().await.unwrap(), Announced::CaughtUp);
+
+            let publisher = relay.connect(scheme).await;
+            let (cam, _published) = publisher.publish("cam");
+            assert_eq!(names.next().await.unwrap(), active("cam"));
+            let mut track = subscriber.try_subscribe("cam").await.unwrap();
+            let mut group = cam.append_group();
+            group.write_frame("x").unwrap();
+            let mut incoming = track.next_group().await.unwrap().unwrap();
+            assert_eq!(incoming.read_frame().await.unwrap().unwrap(), "x");
+            publisher.vanish();
+            // What was under way is cut off, not taken for complete.
+            incoming.read_frame().await.unwrap_err();
+            let error = track.next_group().await.unwrap_err();
+            assert!(matches!(error, TrackError::Ended(_)), "{error:?}");
+            assert_eq!(names.next().await.unwrap(), ended("cam"));
+            assert_eq!(refused(subscriber.try_subscribe("cam").await), Reason::NotFound);
+
+            let publisher = relay.connect(scheme).await;
+            let (cam, _published) = publisher.publish("cam");
+            assert_eq!(names.next().await.unwrap(), active("cam"));
+            let mut track = subscriber.try_subscribe("cam").await.unwrap();
+            write(cam.append_group(), &[b"y"]);
+            assert_eq!(read(&mut track).await.1, ["y"]);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_publisher_takes_over_and_the_name_stays_announced() {
+    bounded(async {
+        let relay = TestRelay::start();
+        let subscriber = relay.connect("moqf").await;
+        let mut names = subscriber.session.subscriber().announced(Namespace::EMPTY).await.unwrap();
+        assert_eq!(names.next().await.unwrap(), Announced::CaughtUp);
+        let first = relay.connect("moqf").await;
+        let (cam, _published) = first.publish("cam");
+        assert_eq!(names.next().await.unwrap(), active("cam"));
+        let second = relay.connect("https").await;
+        let (spare, _published) = second.publish("cam");
+        // Names come in order, so the relay knows the other one by now.
+        let (_mark, _marked) = second.publish("mark");
+        assert_eq!(names.next().await.unwrap(), active("mark"));
+
+        let mut track = subscriber.try_subscribe("cam").await.unwrap();
+        assert_eq!((cam.readers(), spare.readers()), (2, 1));
+        first.vanish();
+        track.next_group().await.unwrap_err();
+        until("the first publisher is gone", || relay.counters().sessions == 2).await;
+        let mut track = subscriber.try_subscribe("cam").await.unwrap();
+        assert_eq!(spare.readers(), 2);
+        write(spare.append_group(), &[b"x"]);
+        assert_eq!(read(&mut track).await.1, ["x"]);
+        // No word about the name meanwhile: the next one is about another.
+        let (_mark, _marked) = second.publish("last");
+        assert_eq!(names.next().await.unwrap(), active("last"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scopes_do_not_see_each_other() {
+    bounded(async {
+        let relay = TestRelay::start();
+        for scheme in SCHEMES {
+            let rooms = ["/room/1?token=x", "/room/2"];
+            let publishers =
+                [relay.connect_to(scheme, rooms[0]).await, relay.connect_to(scheme, rooms[1]).await];
+            let tracks = [publishers[0].publish("cam"), publishers[1].publish("cam")];
+            let only = publishers[0].publish("only/here");
+
+            for (path, track) in [("/room/1/", &tracks[0].0), ("/room/2", &tracks[1].0)] {
+                // Another carrier, another spelling, the same scope.
+                for scheme in SCHEMES {
+                    let peer = relay.connect_to(scheme, path).await;
+                    let mut reader = peer.subscribe("cam").await;
+                    write(track.append_group(), &[path.as_bytes()]);
+                    assert_eq!(read(&mut reader).await.1, [path]);
+                }
+            }
+            let stranger = relay.connect_to(scheme, "/room/2").await;
+            let mut names = stranger.session.subscriber().announced(Namespace::EMPTY).await.unwrap();
+            assert_eq!(names.next().await.unwrap(), active("cam"));
+            assert_eq!(names.next().await.unwrap(), Announced::CaughtUp);
+            assert_eq!(refused(stranger.try_subscribe("only/here").await), Reason::NotFound);
+            drop(only);
+            drop((publishers, stranger));
+            until("all have left", || relay.counters().sessions == 0).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_of_sessions_that_are_over() {
+    bounded(async {
+        let relay = TestRelay::start();
+        for _ in 0..3 {
+            let publisher = relay.connect("moqf").await;
+            let (_cam, _published) = publisher.publish("cam");
+            let subscriber = relay.connect("https").await;
+            let _track = subscriber.subscribe("cam").await;
+            let counters = relay.counters();
+            assert_eq!((counters.sessions, counters.scopes, counters.announced), (2, 1, 1));
+            publisher.vanish();
+            drop(subscriber);
+            until("all is over", || {
+                let counters = relay.counters();
+                (counters.sessions, counters.scopes, counters.announced, counters.upstream) == (0, 0, 0, 0)
+            })
+            .await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_ends_all_sessions_and_the_relay() {
+    bounded(async {
+        let relay = TestRelay::start();
+        let peers = [relay.connect("moqf").await, relay.connect("https").await];
+        relay.handle.close().await;
+        for peer in peers {
+            peer.session.closed().await;
+        }
+        assert_eq!(relay.counters().sessions, 0);
+        let (udp, tcp) = (relay.address(), relay.handle.http_addresses()[0]);
+        until("the UDP port is free again", || std::net::UdpSocket::bind(udp).is_ok()).await;
+        until("the TCP port is free again", || std::net::TcpListener::bind(tcp).is_ok()).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_too_many_is_turned_down_until_there_is_room() {
+    bounded(async {
+        let mut options = options();
+        options.limits.sessions = 1;
+        let relay = TestRelay::with(options);
+        let only = relay.connect("moqf").await;
+        until("counted", || relay.counters().sessions == 1).await;
+        let client = relay.client();
+        if let Ok(session) = client.connect(&relay.url("moqf", "/")).await {
+            session.closed().await;
+        }
+        assert_eq!(relay.counters().sessions, 1);
+        only.vanish();
+        until("room again", || relay.counters().sessions == 0).await;
+        let next = relay.connect("moqf").await;
+        let (_cam, _published) = next.publish("cam");
+        next.sees("cam").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_listener_can_have_an_encoding_of_its_own() {
+    bounded(async {
+        let mut options = options();
+        let mut listen = Listen::new("127.0.0.1:0".parse().unwrap());
+        listen.unmarked_04 = Some(Version::TRANSFORK_04_RS9);
+        options.listen.push(listen);
+        let relay = TestRelay::with(options);
+        let publisher = relay.connect("moqf").await;
+        let (cam, _published) = publisher.publish("cam");
+
+        let client = relay.client_of(Some(Version::TRANSFORK_04_RS9));
+        let url = format!("moqf://{}/", relay.handle.addresses()[1]).parse().unwrap();
+        let session = client.connect(&url).await.unwrap();
+        assert_eq!(session.version(), Version::TRANSFORK_04_RS9);
+        let peer = Peer { client, session, tracks: moqt::Tracks::new() };
+        let mut track = peer.subscribe("cam").await;
+        write(cam.append_group(), &[b"x"]);
+        assert_eq!(read(&mut track).await.1, ["x"]);
+    })
+    .await;
+}
