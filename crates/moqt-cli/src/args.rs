@@ -1,0 +1,81 @@
+//! What can be typed.
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use moqt_relay::LogArgs;
+
+use crate::{announced, cert, clock, info, publish, sub};
+
+#[cfg(test)]
+mod tests;
+
+/// Media over QUIC: publish, subscribe and relay live tracks.
+///
+/// A track is named by parts joined by `/`, for example `meeting/1234/alice`; a `/` or `%` inside a part is
+/// percent-encoded. Data goes to stdout, everything else to stderr.
+///
+/// Exit status: 0 done, 1 failed, 2 wrong usage, 130 on Ctrl-C.
+#[derive(Debug, Parser)]
+#[command(name = "moqt", bin_name = "moqt", version, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run a relay
+    Relay(moqt_relay::Args),
+    /// Publish stdin or a file as a track
+    ///
+    /// Each chunk of the input is sent at once. An input that is faster than the network, such as a file, is held
+    /// back until the relay has what was sent; --rate publishes it at its own speed.
+    Pub(publish::PubArgs),
+    /// Write a track to stdout or a file
+    ///
+    /// Waits until the track is there, and ends when its publisher has finished it. Groups come out in the order of
+    /// their numbers; those that do not come are warned of on stderr.
+    Sub(sub::SubArgs),
+    /// Show priority, order and latest group of a track
+    Info(info::InfoArgs),
+    /// List tracks as they come and go
+    ///
+    /// Prints `+ path` and `- path`, and `= live` once all that were there at the beginning are named.
+    Announced(announced::AnnouncedArgs),
+    /// Publish or show a clock: a group a minute, a frame a second
+    Clock(ClockArgs),
+    /// Make a self-signed certificate for a relay
+    ///
+    /// Writes cert.pem and key.pem, and prints the SHA-256 that clients can pin it by.
+    Cert(cert::CertArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClockArgs {
+    #[command(subcommand)]
+    pub(crate) role: clock::Role,
+}
+
+impl Verb {
+    /// The level of logs without any wish.
+    pub(crate) fn default_level(&self) -> &'static str {
+        if matches!(self, Self::Relay(_)) { "info" } else { "warn" }
+    }
+}
+
+/// The whole command line. Values of the environment stay out of the help.
+pub(crate) fn command() -> clap::Command {
+    hide_env_values(Cli::command())
+}
+
+fn hide_env_values(command: clap::Command) -> clap::Command {
+    command.mut_args(|arg| arg.hide_env_values(true)).mut_subcommands(hide_env_values)
+}

@@ -1,0 +1,200 @@
+//! `moqt sub`: a track becomes output.
+
+mod cursor;
+mod follow;
+mod gaps;
+mod read;
+mod sink;
+
+use std::{io::IsTerminal as _, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+
+use anyhow::anyhow;
+use clap::{Args, ValueEnum, builder::FalseyValueParser};
+use moqt::{FullTrackName, GroupOrder, Priority, SubscribeOptions};
+
+use self::{cursor::Cursor, follow::Follower, sink::Sink};
+use crate::{
+    clock::ClockRoleArgs,
+    common::ConnectArgs,
+    output::Output,
+    shutdown::{Exit, Shutdown},
+    ui::{Counts, Progress},
+    units,
+    waiting::Waiting,
+};
+
+/// What `moqt sub` is told.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SubArgs {
+    #[command(flatten)]
+    connect: ConnectArgs,
+
+    /// The track: parts joined by `/`
+    track: FullTrackName,
+
+    /// Write to this file instead of stdout
+    #[arg(long, value_name = "FILE", env = "MOQT_SUB_OUTPUT")]
+    output: Option<PathBuf>,
+
+    /// First group: a number, or the latest there is
+    #[arg(long, value_name = "GROUP", env = "MOQT_SUB_FROM", default_value = "latest")]
+    from: From,
+
+    /// Last group; ends with it
+    #[arg(long, value_name = "GROUP", env = "MOQT_SUB_TO")]
+    to: Option<u64>,
+
+    /// Which groups are sent first when not all fit: older (asc) or newer (desc) ones [default: as the publisher wants]
+    #[arg(long, value_name = "ORDER", env = "MOQT_SUB_ORDER")]
+    order: Option<Order>,
+
+    /// Among the tracks of a session, higher is sent first
+    #[arg(long, value_name = "0..255", env = "MOQT_SUB_PRIORITY", default_value_t = 128)]
+    priority: u8,
+
+    /// What is written
+    #[arg(long, value_name = "FORMAT", env = "MOQT_SUB_FORMAT", default_value = "raw")]
+    format: Format,
+
+    /// Fail if the track is not there, instead of waiting for it
+    #[arg(long, env = "MOQT_SUB_NO_WAIT", value_parser = FalseyValueParser::new())]
+    no_wait: bool,
+
+    /// End with status 1 if any group was missing
+    #[arg(long, env = "MOQT_SUB_STRICT", value_parser = FalseyValueParser::new())]
+    strict: bool,
+
+    /// When the track or the connection is lost, try that long to get it back; 0 ends at once
+    #[arg(long, value_name = "DURATION", env = "MOQT_SUB_RECONNECT", value_parser = units::duration, default_value = "10s")]
+    reconnect: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum From {
+    Latest,
+    Group(u64),
+}
+
+impl FromStr for From {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "latest" => Ok(Self::Latest),
+            number => {
+                number.parse().map(Self::Group).map_err(|_| "write `latest` or the number of a group".into())
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Order {
+    Asc,
+    Desc,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Payload alone, as it comes
+    Raw,
+    /// A line for each frame
+    Lines,
+    /// A JSON object for each frame, without payload; `at_ms` is when it was there, in Unix time
+    Json,
+    /// A clock's frames as lines of date and time
+    #[value(skip)]
+    Clock,
+}
+
+/// What a subscription is to be like.
+#[derive(Clone, Debug)]
+pub(crate) struct Options(SubArgs);
+
+impl std::convert::From<SubArgs> for Options {
+    fn from(args: SubArgs) -> Self {
+        Self(args)
+    }
+}
+
+impl Options {
+    /// A clock shown as lines.
+    pub(crate) fn clock(args: ClockRoleArgs) -> Self {
+        Self(SubArgs {
+            connect: args.connect,
+            track: args.track,
+            output: None,
+            from: From::Latest,
+            to: None,
+            order: None,
+            priority: Priority::default().0,
+            format: Format::Clock,
+            no_wait: false,
+            strict: false,
+            reconnect: Duration::from_secs(10),
+        })
+    }
+
+    /// What is asked of the relay, beginning at `first`.
+    fn subscribe(&self, first: Option<u64>) -> SubscribeOptions {
+        SubscribeOptions {
+            priority: Priority(self.0.priority),
+            order: match self.0.order {
+                None => GroupOrder::Default,
+                Some(Order::Asc) => GroupOrder::Ascending,
+                Some(Order::Desc) => GroupOrder::Descending,
+            },
+            first,
+            last: self.0.to,
+            ..SubscribeOptions::default()
+        }
+    }
+
+    /// How long a missing group is waited for while later ones are there.
+    fn patience(&self) -> Duration {
+        match self.0.order {
+            // As long as anything is kept.
+            Some(Order::Asc) => Duration::from_secs(10),
+            _ => Duration::from_secs(2),
+        }
+    }
+}
+
+/// Runs the command.
+pub(crate) async fn run(options: Options, shutdown: Shutdown) -> anyhow::Result<Exit> {
+    let args = &options.0;
+    let first = match args.from {
+        From::Latest => None,
+        From::Group(first) => Some(first),
+    };
+    if let (Some(first), Some(last)) = (first, args.to)
+        && last < first
+    {
+        return Err(moqt_relay::Usage(format!("--to {last} is before --from {first}")).into());
+    }
+    let connector = args.connect.connector()?;
+    let output = Output::open(args.output.as_deref()).await?;
+    let counts = Arc::new(Counts::default());
+    let free = !(output.is_stdout() && std::io::stdout().is_terminal());
+    let progress = Progress::start(args.track.to_string(), &counts, free);
+    let sink = Sink::new(output, args.format, counts);
+    let (strict, track) = (args.strict, args.track.clone());
+    let cursor = Cursor::new(first, args.to);
+    let mut follower = Follower::new(options, connector, sink, cursor, Waiting::new());
+    let result = tokio::select! {
+        biased;
+        exit = shutdown.wanted() => Ok(exit),
+        followed = follower.follow() => followed.map(|()| Exit::Done),
+    };
+    let missing = follower.missing();
+    let flushed = follower.end().await;
+    drop(progress);
+    let exit = result?;
+    flushed?;
+    match missing {
+        1.. if strict && exit == Exit::Done => {
+            Err(anyhow!("groups missing: {missing} of {track}; without --strict this is only a warning"))
+        }
+        _ => Ok(exit),
+    }
+}
