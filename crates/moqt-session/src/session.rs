@@ -52,8 +52,6 @@ impl Default for Config {
 pub(crate) struct State {
     pub(crate) closed: Option<SessionError>,
     pub(crate) peer_bitrate: Option<u64>,
-    /// Group streams that the peer does not yet have whole.
-    pub(crate) unacknowledged: usize,
 }
 
 /// What the session's task is asked to do.
@@ -63,6 +61,7 @@ pub(crate) enum Command {
     Update { request: RequestId, update: SubscribeUpdate, reply: Reply<()> },
     Watch { interest: Interest, reply: Reply<AnnounceConsumer> },
     Info { name: FullTrackName, reply: Reply<Info>, caller: Caller },
+    Flush { reply: oneshot::Sender<()> },
     Close,
 }
 
@@ -269,10 +268,21 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Waits until the peer has acknowledged every group that was sent to it. Cancel safe.
+    /// Waits until the peer has everything that was written before this call: every group of a running subscription
+    /// is acknowledged, and every subscription to a finished track was read to its end.
+    ///
+    /// A peer may take half a second to say that it has read a track; deployed peers of Transfork 04 may never say
+    /// it, so bound the wait. Returns at once when the session has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn flushed(&self) {
-        let mut state = self.session.inner.state.clone();
-        let _ = state.wait_for(|state| state.unacknowledged == 0 || state.closed.is_some()).await;
+        let (reply, flushed) = oneshot::channel();
+        if self.session.inner.commands.send(Command::Flush { reply }).await.is_ok() {
+            // Dropped with the session's task.
+            let _ = flushed.await;
+        }
     }
 }
 

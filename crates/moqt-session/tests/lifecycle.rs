@@ -1,15 +1,13 @@
-//! Subscriptions and questions from beginning to end, with the codes on the wire.
+//! Subscriptions from beginning to end, with the codes on the wire.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may panic")]
 
 mod common;
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use common::*;
 use moqt_session::{
-    GroupError, Handshake, OrderedGroups, OrderedItem, Reason, RequestError, Retention, Start,
-    SubscribeOptions, SubscribeUpdate, TrackError, TrackEvent, TrackInfo, TrackProducer,
+    GroupError, OrderedGroups, OrderedItem, Reason, Start, SubscribeOptions, SubscribeUpdate, TrackError,
+    TrackEvent, TrackProducer,
 };
 use moqt_sim::{
     Sim, for_each_seed,
@@ -17,7 +15,7 @@ use moqt_sim::{
 };
 use moqt_wire::{
     GroupOrder, Priority, Version,
-    transfork::{self, Group, Info, InfoPlease, SessionUpdate, StreamKind, Subscribe, SubscribeGap, code},
+    transfork::{self, Group, Info, StreamKind, Subscribe, SubscribeGap, code},
 };
 
 /// A track served by the session under test to a scripted subscriber.
@@ -42,68 +40,6 @@ async fn served(sim: &Sim, wish: &Subscribe) -> Served {
 async fn next_group(peer: &mut Peer) -> (PeerStream, u64) {
     let (stream, group) = peer.serve::<Group>(StreamKind::Group).await;
     (stream, group.sequence.0)
-}
-
-#[test]
-fn a_question_about_a_track_is_answered_or_refused_in_every_version() {
-    for version in VERSIONS {
-        for_each_seed(move |sim| async move {
-            let (publisher, subscriber) = connected(&sim, calm(), version).await;
-            let expires = (version == Version::TRANSFORK_03).then_some(secs(3));
-            let info =
-                TrackInfo { priority: Priority(200), order: GroupOrder::Descending, max_age: Some(secs(3)) };
-            let live = TrackProducer::new(name("cam/video"), info, Retention::default());
-            let _published = publisher.tracks.publish(live.consume()).unwrap();
-            (0..8).for_each(|_| write_group(&live, &[b"x"]));
-            let wanted = subscriber.session.subscriber();
-            let known = wanted.info(name("cam/video")).await.unwrap();
-            assert_eq!((known.latest, known.track), (Some(7), TrackInfo { max_age: expires, ..info }));
-            let unknown = wanted.info(name("cam/audio")).await.unwrap_err();
-            assert!(matches!(unknown, RequestError::Refused(Reason::NotFound)), "{unknown:?}");
-            // Nothing was subscribed for it.
-            assert_eq!(live.readers(), 1);
-        });
-    }
-}
-
-#[test]
-fn a_question_is_answered_whether_or_not_the_stream_is_finished_behind_it() {
-    for (finish, version, number) in [
-        (true, Version::TRANSFORK_04, 4),
-        (false, Version::TRANSFORK_04, 4),
-        (true, Version::TRANSFORK_04_RS12, 3),
-        (false, Version::TRANSFORK_04_RS12, 3),
-    ] {
-        for_each_seed(move |sim| async move {
-            let (side, peer) = against_client(&sim, version).await;
-            let _published = side.tracks.publish(track("cam/video").consume()).unwrap();
-            let mut stream = peer.open_bi().await;
-            stream.send_varint(number).await;
-            stream.send(&InfoPlease { track: name("cam/video") }).await;
-            if finish {
-                stream.finish();
-            }
-            assert_eq!(stream.expect::<Info>().await.latest.0, 0);
-            stream.expect_finish().await;
-        });
-    }
-}
-
-#[test]
-fn our_question_is_finished_behind_the_request() {
-    for_each_seed(|sim| async move {
-        let (side, mut peer) = against_server(&sim, Version::TRANSFORK_04).await;
-        let wanted = side.session.subscriber();
-        let (info, ()) = tokio::join!(wanted.info(name("cam/video")), async {
-            let (mut stream, asked) = peer.serve::<InfoPlease>(StreamKind::Info).await;
-            assert_eq!(asked.track, name("cam/video"));
-            stream.expect_finish().await;
-            sim.sleep(secs(3)).await;
-            stream.send(&fact(42)).await;
-            stream.finish();
-        });
-        assert_eq!(info.unwrap().latest, Some(42));
-    });
 }
 
 #[test]
@@ -282,6 +218,7 @@ fn the_end_of_a_track_is_told_after_each_group_has_been_acknowledged() {
         assert_eq!(group.expect_frame().await.len(), 3 << 20);
         group.expect_finish().await;
         stream.expect_finish().await;
+        stream.finish();
         tokio::time::timeout(secs(1), side.session.publisher().flushed()).await.unwrap();
         assert_eq!(live.readers(), 1);
     });
@@ -342,64 +279,6 @@ fn dropping_the_last_reader_resets_and_stops_and_a_clone_keeps_it_going() {
         group.finish();
         still_answers(&peer).await;
     });
-}
-
-#[test]
-fn a_request_that_its_caller_gives_up_is_cancelled_though_the_peer_never_answers() {
-    for_each_seed(|sim| async move {
-        let (side, mut peer) = against_client(&sim, Version::TRANSFORK_04).await;
-        let wanted = side.session.subscriber();
-        let options = SubscribeOptions::default();
-        let gave_up = tokio::time::timeout(secs(1), wanted.subscribe(name("a"), options)).await;
-        assert!(gave_up.is_err());
-        let (mut stream, _) = peer.serve::<Subscribe>(StreamKind::Subscribe).await;
-        stream.expect_reset(code::CANCEL).await;
-        stream.expect_stop(code::CANCEL).await;
-
-        let gave_up = tokio::time::timeout(secs(1), wanted.info(name("a"))).await;
-        assert!(gave_up.is_err());
-        let (mut stream, _) = peer.serve::<InfoPlease>(StreamKind::Info).await;
-        stream.expect_stop(code::CANCEL).await;
-        still_answers(&peer).await;
-    });
-}
-
-#[test]
-fn a_subscriber_that_loses_interest_is_noticed_by_an_origin_that_has_not_answered() {
-    for_each_seed(|sim| async move {
-        let (near, far) = sim.connect(calm());
-        let (peer, session) = tokio::join!(
-            Peer::client(near).handshake(Version::TRANSFORK_04),
-            Handshake::accept(far, config(Version::TRANSFORK_04))
-        );
-        let origin = Arc::new(Silent::default());
-        let _session = session.unwrap().start(origin.clone());
-        let mut stream = peer.request(StreamKind::Subscribe, &wish(0, "a")).await;
-        sim.sleep(secs(1)).await;
-        let mut asked = origin.tracks.lock().unwrap().pop().unwrap();
-        stream.reset(code::CANCEL);
-        tokio::time::timeout(secs(1), asked.cancelled()).await.unwrap();
-        // An answer that comes too late is no trouble.
-        asked.accept(track("a").consume());
-        peer.expect_quiet(secs(1)).await;
-    });
-}
-
-#[test]
-fn bitrates_of_the_peer_are_seen_and_0_is_unknown() {
-    for version in VERSIONS {
-        for_each_seed(move |sim| async move {
-            let (side, mut peer) = against_client(&sim, version).await;
-            // Crates that lack the message are not known to send it; from one that does, it is taken.
-            for (said, seen) in [(b"\x80\x26\x25\xa0".as_slice(), Some(2_500_000)), (b"\x00", None)] {
-                peer.session().send_raw(said).await;
-                sim.sleep(ms(100)).await;
-                assert_eq!(side.session.peer_bitrate(), seen, "{version}");
-            }
-            still_answers(&peer).await;
-            assert_eq!(SessionUpdate { bitrate: 0 }.bitrate, 0);
-        });
-    }
 }
 
 #[test]
@@ -511,7 +390,6 @@ fn groups_that_begin_to_arrive_after_the_publisher_finished_are_still_read() {
         let mut track = subscription.into_track();
         let mut running = peer.group(&header(wish.id.0, 0)).await;
         stream.finish();
-        stream.expect_finish().await;
         let mut late = peer.group(&header(wish.id.0, 1)).await;
         late.send_frame(&b"late"[..]).await;
         late.finish();
@@ -520,6 +398,7 @@ fn groups_that_begin_to_arrive_after_the_publisher_finished_are_still_read() {
         assert_eq!(frames_of(&mut second).await, (vec![Bytes::from_static(b"late")], Ok(())));
         // The end of the track does not wait for a group that takes its time, and does not cut it short.
         assert!(track.next_group().await.unwrap().is_none());
+        stream.expect_finish().await;
         sim.sleep(secs(5)).await;
         running.send_frame(&b"slow"[..]).await;
         running.finish();

@@ -121,3 +121,29 @@ fn a_publisher_that_vanishes_ends_the_track_with_the_session() {
         assert!(matches!(error, TrackError::Session(_)), "{error:?}");
     });
 }
+
+#[test]
+fn what_is_flushed_was_read_before_the_session_closes() {
+    for version in VERSIONS {
+        for_each_seed(move |sim| async move {
+            let (publisher, subscriber) = connected(&sim, calm().loss(0.05), version).await;
+            let live = track("cam/video");
+            let _published = publisher.tracks.publish(live.consume()).unwrap();
+            let wanted = subscriber.session.subscriber();
+            let mut track =
+                wanted.subscribe(name("cam/video"), SubscribeOptions::default()).await.unwrap().into_track();
+            for number in 0..200u8 {
+                write_group(&live, &[&[number]]);
+            }
+            live.finish();
+            publisher.session.publisher().flushed().await;
+            publisher.session.close().await;
+            let mut seen = 0;
+            while let Some(mut group) = track.next_group().await.unwrap() {
+                assert!(group.read_frame().await.unwrap().is_some(), "{version}");
+                seen += 1;
+            }
+            assert_eq!(seen, 200, "{version}");
+        });
+    }
+}

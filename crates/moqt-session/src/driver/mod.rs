@@ -35,7 +35,7 @@ use self::{
 use crate::{
     dialect::Dialect,
     error::{PeerMisbehaved, Reason, SessionError, TrackError},
-    model::{AnnounceConsumer, AnnounceProducer, Announced, TrackConsumer, TrackEvent},
+    model::{AnnounceConsumer, AnnounceProducer, Announced, TrackConsumer},
     origin::Origin,
     proto::{Endpoint, Event, Info, Limits, Output, Refused, RequestId, RequestKind, Sender},
     session::{Command, State},
@@ -66,6 +66,8 @@ pub(crate) fn start<C: Connection>(
         uses: BTreeMap::new(),
         untyped: 0,
         groups_in: 0,
+        groups_out: 0,
+        flushers: Vec::new(),
         closing: false,
         ending: None,
     };
@@ -94,6 +96,10 @@ struct Driver<C: Connection> {
     untyped: usize,
     /// Group streams of the peer that are open.
     groups_in: usize,
+    /// Group streams of ours that the peer does not yet have whole.
+    groups_out: usize,
+    /// Who waits until nothing is on its way.
+    flushers: Vec<oneshot::Sender<()>>,
     /// Whether the user wants the end.
     closing: bool,
     /// Why the session ends, once that is decided.
@@ -135,7 +141,7 @@ enum Done<C: Connection> {
     GroupOpened(ingest::Opened<C::RecvStream>),
     Ingested,
     TrackAnswer(RequestId, Result<TrackConsumer, Reason>),
-    TrackEvent(RequestId, TrackConsumer, Result<Option<TrackEvent>, TrackError>),
+    TrackEvents(RequestId, TrackConsumer, Vec<publish::Read>),
     GroupSent(RequestId, u64, egress::Sent),
     NamesChanged(RequestId, AnnounceConsumer, Option<Announced>),
     InfoAnswer(RequestId, Result<Info, Reason>),
@@ -147,6 +153,8 @@ enum Done<C: Connection> {
     LateOver(RequestId, u64),
     /// The peer had its time to agree to the end.
     CloseTimeout,
+    /// What was ready before a wish to flush has been taken in.
+    Flush(oneshot::Sender<()>),
     /// Of no further consequence.
     Nothing,
 }
@@ -164,6 +172,11 @@ impl<C: Connection> Driver<C> {
             }
             if let Some(error) = self.ending.take() {
                 break error;
+            }
+            if !self.flushers.is_empty() && self.is_flushed() {
+                for flusher in self.flushers.drain(..) {
+                    let _ = flusher.send(());
+                }
             }
             match self.work.next().await {
                 Some(done) => self.handle(done),
@@ -226,7 +239,8 @@ impl<C: Connection> Driver<C> {
             Done::GroupOpened(opened) => self.group_opened(opened),
             Done::Ingested => self.groups_in = self.groups_in.saturating_sub(1),
             Done::TrackAnswer(request, answer) => self.track_answer(request, answer),
-            Done::TrackEvent(request, track, event) => self.track_event(request, track, event),
+            Done::TrackEvents(request, track, events) => self.track_events(request, track, events),
+            Done::Flush(reply) => self.flushers.push(reply),
             Done::GroupSent(request, sequence, sent) => self.group_sent(request, sequence, sent),
             Done::NamesChanged(request, names, event) => self.names_changed(request, names, event),
             Done::InfoAnswer(request, answer) => self.info_answer(request, answer),

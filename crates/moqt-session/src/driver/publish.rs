@@ -1,6 +1,9 @@
 //! The publisher's half: serving the peer's subscriptions, watches and questions.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    task::{Context, Poll},
+};
 
 use futures_util::future::AbortHandle;
 use moqt_transport::Connection;
@@ -42,6 +45,11 @@ impl Serving {
             && self.wish.last.is_none_or(|last| sequence <= last)
     }
 
+    /// Whether groups are being sent, or the peer has not yet read a track that has ended.
+    fn is_busy(&self) -> bool {
+        !self.live.is_empty() || self.end.is_some()
+    }
+
     /// Gives everything up; streams that are open are reset.
     pub(super) fn abort(&self) {
         self.reading.abort();
@@ -57,6 +65,22 @@ impl Serving {
             rank.set(order.rank(place));
         }
     }
+}
+
+/// What a reader of a track came to.
+pub(super) type Read = Result<Option<TrackEvent>, TrackError>;
+
+/// Everything that a track has for a reader now; waits where there is nothing.
+fn all_ready(reader: &mut TrackConsumer, cx: &Context<'_>) -> Poll<Vec<Read>> {
+    let mut events = Vec::new();
+    while let Poll::Ready(event) = reader.poll_event(cx) {
+        let over = !matches!(event, Ok(Some(_)));
+        events.push(event);
+        if over {
+            break;
+        }
+    }
+    if events.is_empty() { Poll::Pending } else { Poll::Ready(events) }
 }
 
 impl<C: Connection> Driver<C> {
@@ -91,8 +115,8 @@ impl<C: Connection> Driver<C> {
 
     fn read_track(&mut self, request: RequestId, mut reader: TrackConsumer) {
         let reading = self.spawn_abortable(async move {
-            let event = reader.next_event().await;
-            Done::TrackEvent(request, reader, event)
+            let events = std::future::poll_fn(|cx| all_ready(&mut reader, cx)).await;
+            Done::TrackEvents(request, reader, events)
         });
         match self.uses.get_mut(&request) {
             Some(Use::Serving(serving)) => serving.reading = reading,
@@ -100,19 +124,22 @@ impl<C: Connection> Driver<C> {
         }
     }
 
-    pub(super) fn track_event(
-        &mut self,
-        request: RequestId,
-        reader: TrackConsumer,
-        event: Result<Option<TrackEvent>, TrackError>,
-    ) {
+    pub(super) fn track_events(&mut self, request: RequestId, reader: TrackConsumer, events: Vec<Read>) {
+        for event in events {
+            self.track_event(request, event);
+        }
+        if matches!(self.uses.get(&request), Some(Use::Serving(serving)) if serving.end.is_none()) {
+            self.read_track(request, reader);
+        }
+    }
+
+    fn track_event(&mut self, request: RequestId, event: Read) {
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
         match event {
             Ok(Some(TrackEvent::Group(group))) => {
                 if serving.wants(group.sequence()) {
                     self.send_group(request, group);
                 }
-                self.read_track(request, reader);
             }
             Ok(Some(TrackEvent::Gap { first, last, reason })) => {
                 // What was never asked for is not missed. Spec: digest 5.4.
@@ -121,7 +148,6 @@ impl<C: Connection> Driver<C> {
                 if first <= last {
                     self.endpoint.gap(request, first, last, reason);
                 }
-                self.read_track(request, reader);
             }
             Ok(None) => {
                 serving.end = Some(Ok(()));
@@ -138,13 +164,19 @@ impl<C: Connection> Driver<C> {
         }
     }
 
+    /// Whether nothing is on its way to the peer.
+    pub(super) fn is_flushed(&self) -> bool {
+        let busy = |used: &Use| matches!(used, Use::Serving(serving) if serving.is_busy());
+        self.groups_out == 0 && !self.uses.values().any(busy)
+    }
+
     fn send_group(&mut self, request: RequestId, group: GroupConsumer) {
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
         let sequence = group.sequence();
         let rank = Rank::default();
         let (connection, dialect, id) = (self.connection.clone(), self.dialect, serving.wish.id);
         let stream_rank = rank.clone();
-        self.state.send_modify(|state| state.unacknowledged += 1);
+        self.groups_out += 1;
         let (abort, registration) = AbortHandle::new_pair();
         serving.live.insert(sequence, (abort, rank));
         serving.rank();
@@ -159,7 +191,7 @@ impl<C: Connection> Driver<C> {
     }
 
     pub(super) fn group_sent(&mut self, request: RequestId, sequence: u64, sent: Sent) {
-        self.state.send_modify(|state| state.unacknowledged -= 1);
+        self.groups_out -= 1;
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
         serving.live.remove(&sequence);
         if let Sent::Lost(reason) = sent {

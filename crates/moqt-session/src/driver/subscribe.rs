@@ -54,6 +54,8 @@ impl<C: Connection> Driver<C> {
         match command {
             None => return self.close(),
             Some(Command::Close) => self.close(),
+            // Behind everything that is ready now.
+            Some(Command::Flush { reply }) => self.spawn(async move { Done::Flush(reply) }),
             Some(Command::Subscribe { wish, retention, reply, caller }) => {
                 self.subscribe(wish, retention, reply, caller);
             }

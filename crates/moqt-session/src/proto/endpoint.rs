@@ -206,9 +206,11 @@ impl Endpoint {
         self.subscriptions.get(&subscribe_id).copied()
     }
 
-    /// No more groups are expected for a subscription that the publisher finished.
+    /// No more groups are expected for a subscription that the publisher finished. Only now we finish our half, by
+    /// which the publisher learns that what it sent was read.
     pub(crate) fn retire(&mut self, request: RequestId) {
         self.subscriptions.retain(|_, of| *of != request);
+        self.finish(request);
     }
 
     /// Whether the peer may open no more, where it has `more` streams beside its requests.

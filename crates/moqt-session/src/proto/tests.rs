@@ -324,6 +324,10 @@ fn a_publisher_that_finishes_ends_our_subscription_well() {
     assert!(matches!(script.event(), Event::Gap { .. }));
     script.endpoint.handle_finished(request);
     assert!(matches!(script.event(), Event::Ended { result: Ok(()), .. }));
+    script.silent();
+    assert_eq!(script.endpoint.subscription(0), Some(request), "groups may still be on their way");
+    script.endpoint.retire(request);
+    assert_eq!(script.endpoint.subscription(0), None);
     script.finishes(request);
     script.forgets(request);
 }

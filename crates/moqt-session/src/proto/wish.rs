@@ -84,7 +84,7 @@ impl Endpoint {
     pub(crate) fn cancel(&mut self, id: RequestId) {
         if self.requests.get(&id).is_some_and(|request| request.ours && request.kind != RequestKind::Session)
         {
-            self.retire(id);
+            self.subscriptions.retain(|_, of| *of != id);
             self.lost(id, Ok(()));
             self.fail(id, Reason::Cancelled);
         }
@@ -152,8 +152,11 @@ impl Endpoint {
             (_, None) => Ok(()),
         };
         let refused = result.is_err();
+        let subscribed = matches!(request.state, State::Subscribed { .. });
         self.lost(id, result);
-        if refused {
+        if subscribed && !refused {
+            // Groups may still be on their way; `retire` ends it.
+        } else if refused {
             self.reset(id, Reason::Cancelled);
         } else {
             self.finish(id);
