@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::{
     common::{ConnectArgs, chain},
     input::{self, Cut, Frames, Grouper, Grouping, Pacer},
-    served::{self, Served},
+    served::Served,
     shutdown::{Exit, Shutdown},
     ui::{self, Counts, Progress},
     units,
@@ -241,7 +241,7 @@ impl<'a> Feed<'a> {
 
     async fn hold_back(&mut self, len: usize) {
         if self.window.is_full(now(), len) {
-            let _ = tokio::time::timeout(Window::PATIENCE, served::settled(self.session)).await;
+            let _ = tokio::time::timeout(Window::PATIENCE, self.session.publisher().flushed()).await;
             self.window = Window::new(now());
         }
     }

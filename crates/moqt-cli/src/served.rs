@@ -1,18 +1,12 @@
 //! The one track that a publishing command serves, and who wants it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use moqt::{
     AnnounceConsumer, AnnounceProducer, FullTrackName, InfoRequest, Interest, Origin, Reason, Retention,
     Session, TrackInfo, TrackProducer, TrackRequest,
 };
 use tokio::sync::watch;
-
-/// How long a peer may take to read what its QUIC stack has acknowledged.
-///
-/// No message of Transfork says that groups were read, and closing a connection discards what was not. Receivers
-/// wait as long for groups after the end of a subscription.
-const READ_LAG: Duration = Duration::from_millis(500);
 
 /// A track that is announced and served to everybody who asks.
 ///
@@ -45,32 +39,10 @@ impl Served {
         let _ = self.subscriptions.subscribe().wait_for(|count| *count > 0).await;
     }
 
-    /// Waits until all subscribers have read the track to its end, and the peer has all that was sent.
+    /// Waits until the peer has read the finished track to its end, and takes its name back.
     pub(crate) async fn delivered(&self, session: &Session) {
-        self.track.unused().await;
-        settled(session).await;
-        if *self.subscriptions.borrow() > 0 {
-            tokio::time::sleep(READ_LAG).await;
-        }
+        session.publisher().flushed().await;
         self.names.remove(&self.track.name().to_namespace());
-    }
-}
-
-/// Waits until the peer has all that was written before.
-///
-/// [`moqt::Publisher::flushed`] knows the groups whose sending has begun. A question to the peer comes back after
-/// the session has begun with whatever was written before it, and after the peer has the ends of requests.
-pub(crate) async fn settled(session: &Session) {
-    round_trip(session).await;
-    session.publisher().flushed().await;
-    round_trip(session).await;
-}
-
-async fn round_trip(session: &Session) {
-    // A namespace that nobody uses: the answer is empty.
-    let nobody = moqt::Namespace::from_parts([".moqt-cli"]);
-    if let Ok(mut names) = session.subscriber().announced(nobody).await {
-        names.next().await;
     }
 }
 
