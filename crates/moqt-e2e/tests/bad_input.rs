@@ -1,5 +1,13 @@
 //! Clients that talk nonsense to a real relay, on both carriers, while others are served.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "tests may panic, and these run in real time"
+)]
+
 use std::{process::Stdio, sync::Arc, time::Duration};
 
 use bytes::Bytes;

@@ -1,5 +1,13 @@
 //! Programs that die without a word.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "tests may panic, and these run in real time"
+)]
+
 use std::{
     process::Stdio,
     time::{Duration, Instant},

@@ -1,5 +1,13 @@
 //! Real input, byte for byte, through the real programs.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "tests may panic, and these run in real time"
+)]
+
 use std::{
     fs::File,
     process::{Command, Stdio},
