@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use moqt::{
-    AnnounceConsumer, AnnounceProducer, FullTrackName, InfoRequest, Interest, Origin, Reason, Retention,
-    Session, TrackInfo, TrackProducer, TrackRequest,
+    AnnounceConsumer, AnnounceProducer, FetchRequest, FullTrackName, InfoRequest, Interest, Origin, Reason,
+    Retention, Session, TrackInfo, TrackProducer, TrackRequest,
 };
 use tokio::sync::watch;
 
@@ -63,6 +63,14 @@ impl Origin for Served {
     fn info(&self, request: InfoRequest) {
         if request.name == *self.track.name() {
             request.answer_from(&self.track.consume());
+        } else {
+            request.refuse(Reason::NotFound);
+        }
+    }
+
+    fn fetch(&self, request: FetchRequest) {
+        if request.name == *self.track.name() {
+            request.accept_from(&self.track.consume());
         } else {
             request.refuse(Reason::NotFound);
         }

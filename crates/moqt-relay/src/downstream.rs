@@ -2,10 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use moqt::{AnnounceConsumer, InfoRequest, Interest, Origin, Reason, TrackConsumer, TrackRequest};
+use moqt::{
+    AnnounceConsumer, FetchRequest, InfoRequest, Interest, Origin, Reason, TrackConsumer, TrackRequest,
+};
 use tokio::task::JoinSet;
 
-use crate::scope::Scope;
+use crate::{scope::Scope, upstream};
 
 /// One session's view of its scope. Dropped with the session, it withdraws the session's questions.
 #[derive(Debug)]
@@ -61,6 +63,21 @@ impl Origin for Downstream {
                 Err(reason) => request.refuse(reason),
             }
         });
+    }
+
+    fn fetch(&self, request: FetchRequest) {
+        let (held, sessions) = self.scope.sources(&request.name);
+        if let Some(track) = held
+            && let Some(group) = track.group(request.group)
+            // What was cut on its way here may be whole where it came from.
+            && !matches!(group.end(), Some(Err(_)))
+        {
+            return request.accept_from(&track);
+        }
+        if sessions.is_empty() {
+            return request.refuse(Reason::NotFound);
+        }
+        self.spawn(upstream::fetch(sessions, request, Arc::clone(self.scope.settings())));
     }
 }
 

@@ -33,6 +33,9 @@
 //! **Ranges**: an upstream subscription runs from the latest group on, or from where the first of its
 //! subscribers wants it to begin. Subscribers that come later and want older groups get those that are held
 //! ([`Options::retention`]).
+//!
+//! **Fetches**: a group that is held, or runs, of a track that comes from upstream is served from here. Another one is
+//! fetched from the session that announced the track, and not kept.
 
 mod args;
 mod downstream;

@@ -159,6 +159,7 @@ impl Relay {
             answer: limits.answer,
             router: limits.router,
             subscribed: AtomicU64::new(0),
+            fetched: AtomicU64::new(0),
         };
         let shared = Shared {
             sessions: Arc::new(Semaphore::new(limits.sessions.min(Semaphore::MAX_PERMITS))),
@@ -271,6 +272,8 @@ pub struct Counters {
     pub upstream: usize,
     /// Subscriptions made upstream since the start.
     pub upstream_total: u64,
+    /// Groups fetched upstream since the start, because they were not held here.
+    pub fetched_total: u64,
 }
 
 /// What can be asked of a relay while it runs. Clones are handles to the same relay.
@@ -314,6 +317,7 @@ impl Handle {
                 .saturating_sub(self.shared.sessions.available_permits()),
             scopes: scopes.len(),
             upstream_total: self.shared.settings.subscribed.load(Ordering::Relaxed),
+            fetched_total: self.shared.settings.fetched.load(Ordering::Relaxed),
             ..Counters::default()
         };
         for scope in scopes {

@@ -21,7 +21,7 @@ use tokio::{
 use tracing::debug;
 
 use crate::{
-    router::{AskId, Output, Router, RouterLimits, SessionId, WaiterId},
+    router::{AskId, Output, Router, RouterLimits, SessionId, Sources, WaiterId},
     upstream,
 };
 
@@ -33,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) router: RouterLimits,
     /// Subscriptions made upstream since the start, in all scopes.
     pub(crate) subscribed: AtomicU64,
+    /// Fetches made upstream since the start, in all scopes.
+    pub(crate) fetched: AtomicU64,
 }
 
 /// Sessions that see each other's tracks.
@@ -177,6 +179,18 @@ impl Scope {
 
     pub(crate) fn ask_info(self: &Arc<Self>, name: &FullTrackName) -> Waiting<Info> {
         self.wait(Waiter::Info, |router, waiter| router.ask_info(waiter, name))
+    }
+
+    /// Where a group of the track can come from: the track, if it is here, and the sessions to ask.
+    pub(crate) fn sources(&self, name: &FullTrackName) -> (Option<TrackConsumer>, Vec<Subscriber>) {
+        let state = self.lock();
+        let Sources { held, sessions } = state.router.sources(name);
+        let subscriber = |session| state.members.get(session)?.subscriber.clone();
+        (held, sessions.iter().filter_map(subscriber).collect())
+    }
+
+    pub(crate) fn settings(&self) -> &Arc<Settings> {
+        &self.settings
     }
 
     fn wait<T>(

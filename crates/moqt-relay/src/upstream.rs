@@ -1,8 +1,14 @@
 //! Asking the session that has a track.
 
+use std::sync::{Arc, atomic::Ordering};
+
 use moqt::{
-    FullTrackName, Reason, RequestError, Retention, SubscribeOptions, Subscriber, Subscription, TrackConsumer,
+    FetchOptions, FetchRequest, FullTrackName, GroupConsumer, GroupError, Reason, RequestError, Retention,
+    SubscribeOptions, Subscriber, Subscription, TrackConsumer,
 };
+use tracing::debug;
+
+use crate::scope::Settings;
 
 /// Subscribes from group `first`, or the latest on. Returns the track and its newest group.
 ///
@@ -25,6 +31,65 @@ pub(crate) async fn subscribe(
     }
     let latest = subscription.latest();
     Ok((subscription.into_track(), latest))
+}
+
+/// Serves a fetch from the first of `sessions` that has the group. At least the last one's answer, whatever it is,
+/// goes through as it comes.
+///
+/// Two equal fetches are two fetches upstream: groups are asked for one by one where something was lost, and seldom
+/// by several at once.
+pub(crate) async fn fetch(sessions: Vec<Subscriber>, mut request: FetchRequest, settings: Arc<Settings>) {
+    let (name, group) = (request.name.clone(), request.group);
+    let options = FetchOptions {
+        priority: request.priority,
+        first_frame: request.first_frame,
+        retention: settings.retention,
+    };
+    let answer = tokio::select! {
+        biased;
+        answer = ask_for_group(sessions, &name, group, options, &settings) => answer,
+        () = request.cancelled() => return,
+    };
+    match answer {
+        Ok(group) => request.accept(group),
+        Err(reason) => {
+            debug!(track = %name, group, %reason, "nobody can be asked for the group");
+            request.refuse(reason);
+        }
+    }
+}
+
+async fn ask_for_group(
+    sessions: Vec<Subscriber>,
+    name: &FullTrackName,
+    sequence: u64,
+    options: FetchOptions,
+    settings: &Settings,
+) -> Result<GroupConsumer, Reason> {
+    let mut refused = Reason::NotFound;
+    let mut sessions = sessions.into_iter().peekable();
+    while let Some(subscriber) = sessions.next() {
+        match subscriber.fetch(name.clone(), sequence, options).await {
+            Ok(fetched) => {
+                settings.fetched.fetch_add(1, Ordering::Relaxed);
+                let group = fetched.into_group();
+                if sessions.peek().is_none() {
+                    return Ok(group);
+                }
+                // A refusal is the end of the group before its first frame.
+                let mut first = group.clone();
+                match first.next_frame().await {
+                    Err(GroupError::Reset(reason)) if reason != Reason::OutOfRange => refused = reason,
+                    _ => return Ok(group),
+                }
+            }
+            Err(error) => {
+                debug!(track = %name, group = sequence, %error, "cannot fetch upstream");
+                refused = reason(&error);
+            }
+        }
+    }
+    Err(refused)
 }
 
 /// What a subscriber is told when the request upstream failed.

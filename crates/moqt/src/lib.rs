@@ -52,11 +52,11 @@ pub use moqt_wire as wire;
 
 pub use moqt_session::{
     AlreadyPublished, AnnounceConsumer, AnnounceProducer, Announced, Config as SessionConfig, DuplicateGroup,
-    FrameConsumer, FrameMeta, FrameProducer, GroupConsumer, GroupError, GroupKey, GroupProducer, Info,
-    InfoRequest, Interest, Limits, OrderedGroups, OrderedItem, Origin, PeerMisbehaved, Published, Publisher,
-    Reason, RequestError, Retention, Session, SessionError, Start, SubscribeOptions, SubscribeUpdate,
-    Subscriber, Subscription, TrackConsumer, TrackError, TrackEvent, TrackInfo, TrackProducer, TrackRequest,
-    Tracks, WeakTrack,
+    FetchOptions, FetchRequest, Fetched, FrameConsumer, FrameMeta, FrameProducer, GroupConsumer, GroupError,
+    GroupKey, GroupProducer, Info, InfoRequest, Interest, Limits, OrderedGroups, OrderedItem, Origin,
+    PeerMisbehaved, Published, Publisher, Reason, RequestError, Retention, Session, SessionError, Start,
+    SubscribeOptions, SubscribeUpdate, Subscriber, Subscription, TrackConsumer, TrackError, TrackEvent,
+    TrackInfo, TrackProducer, TrackRequest, Tracks, WeakTrack,
 };
 pub use moqt_transport::{Carrier, Code, Congestion, Fingerprint, Stats, TransportOptions};
 pub use moqt_wire::{FullTrackName, GroupOrder, NameError, Namespace, Priority, TrackName, Version};

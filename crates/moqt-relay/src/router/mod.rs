@@ -6,6 +6,7 @@
 //! [`poll_output`](Router::poll_output).
 
 mod asking;
+mod fetching;
 mod routes;
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use moqt::{FullTrackName, Info, Namespace, Reason, TrackConsumer, WeakTrack};
 
 use self::asking::Asking;
-pub use self::routes::Routes;
+pub use self::{fetching::Sources, routes::Routes};
 
 /// One session, for the life of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

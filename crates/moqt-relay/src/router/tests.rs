@@ -347,3 +347,37 @@ fn a_name_without_parts_is_announced_and_leads_nowhere() {
     script.expect(["withdraw "]);
     script.expect_empty();
 }
+
+fn sources(script: &Script, name: &str) -> (bool, Vec<u64>) {
+    let sources = script.router.sources(&name.parse().unwrap());
+    (sources.held.is_some(), sources.sessions.into_iter().map(|session| session.0).collect())
+}
+
+#[test]
+fn a_group_comes_from_the_track_that_is_here_or_from_those_who_announced_it() {
+    let mut script = Script::default();
+    assert_eq!(sources(&script, "cam"), (false, vec![]));
+    script.announces(1, "cam");
+    script.announces(2, "cam");
+    script.announces(3, "other");
+    assert_eq!(sources(&script, "cam"), (false, vec![1, 2]));
+    script.wants(1, "cam");
+    assert_eq!(sources(&script, "cam"), (false, vec![1, 2]));
+    script.refuses(0, Reason::NotFound);
+    let cam = track("cam");
+    script.accepts(1, &cam, None);
+    script.expect([
+        "announce cam",
+        "announce other",
+        "#0 subscribe cam at 1",
+        "#1 subscribe cam at 2",
+        "1 gets track",
+    ]);
+    // The one that sends it comes first.
+    assert_eq!(sources(&script, "cam"), (true, vec![2, 1]));
+    cam.finish();
+    assert_eq!(sources(&script, "cam"), (false, vec![1, 2]));
+    script.leaves(1);
+    script.leaves(2);
+    assert_eq!(sources(&script, "cam"), (false, vec![]));
+}
