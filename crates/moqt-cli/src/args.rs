@@ -4,7 +4,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use moqt_relay::LogArgs;
 
-use crate::{announced, cert, clock, info, publish, sub};
+use crate::{announced, cert, clock, fetch, info, publish, sub};
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +39,11 @@ pub(crate) enum Verb {
     /// Waits until the track is there, and ends when its publisher has finished it. Groups come out in the order of
     /// their numbers; those that do not come are warned of on stderr.
     Sub(sub::SubArgs),
+    /// Write one group of a track to stdout or a file
+    ///
+    /// A group that runs is followed to its end. Relays hold the newest groups of what somebody subscribes to, and ask
+    /// the publisher for others.
+    Fetch(fetch::FetchArgs),
     /// Show priority, order and latest group of a track
     Info(info::InfoArgs),
     /// List tracks as they come and go

@@ -5,6 +5,7 @@ mod args;
 mod cert;
 mod clock;
 mod common;
+mod fetch;
 mod info;
 mod input;
 mod output;
@@ -53,6 +54,7 @@ async fn run(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Relay(args) => moqt_relay::run(args).await.map(|()| Exit::Done),
         Verb::Pub(args) => publish::run(args, Shutdown::listen()).await,
         Verb::Sub(args) => sub::run(args.into(), Shutdown::listen()).await,
+        Verb::Fetch(args) => fetch::run(args, Shutdown::listen()).await,
         Verb::Info(args) => info::run(args, Shutdown::listen()).await,
         Verb::Announced(args) => announced::run(args, Shutdown::listen()).await,
         Verb::Clock(args) => clock::run(args.role, Shutdown::listen()).await,

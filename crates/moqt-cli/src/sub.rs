@@ -10,15 +10,21 @@ use std::{io::IsTerminal as _, path::PathBuf, str::FromStr, sync::Arc, time::Dur
 
 use anyhow::anyhow;
 use clap::{Args, ValueEnum, builder::FalseyValueParser};
-use moqt::{FullTrackName, GroupOrder, Priority, SubscribeOptions};
+use moqt::{FullTrackName, GroupConsumer, GroupError, GroupOrder, Priority, SubscribeOptions};
 
-use self::{cursor::Cursor, follow::Follower, sink::Sink};
+pub(crate) use self::sink::Sink;
+use self::{
+    cursor::Cursor,
+    follow::Follower,
+    gaps::Gaps,
+    read::{GroupEnd, Reading},
+};
 use crate::{
     clock::ClockRoleArgs,
     common::ConnectArgs,
     output::Output,
     shutdown::{Exit, Shutdown},
-    ui::{Counts, Progress},
+    ui::{self, Counts, Progress},
     units,
     waiting::Waiting,
 };
@@ -95,7 +101,7 @@ enum Order {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(crate) enum Format {
     /// Payload alone, as it comes
     Raw,
     /// A line for each frame
@@ -158,6 +164,30 @@ impl Options {
             _ => Duration::from_secs(2),
         }
     }
+}
+
+/// Writes one group as it comes, beginning with frame `first`; how it ended, unless the output failed.
+pub(crate) async fn write_group(
+    name: &FullTrackName,
+    group: &mut GroupConsumer,
+    first: u64,
+    sink: &mut Sink,
+    waiting: &mut Waiting,
+) -> anyhow::Result<Result<(), GroupError>> {
+    let mut reading = Reading {
+        name,
+        sink,
+        cursor: &mut Cursor::new(Some(group.sequence()), None),
+        waiting,
+        gaps: &mut Gaps::new(name.clone(), ui::notice),
+        patience: Duration::ZERO,
+        came: false,
+        stage: "was asked for",
+    };
+    Ok(match reading.group(group, first).await? {
+        GroupEnd::Whole => Ok(()),
+        GroupEnd::Cut(error) => Err(error),
+    })
 }
 
 /// Runs the command.

@@ -246,6 +246,7 @@ impl Follower {
             gaps: &mut self.gaps,
             patience: self.options.patience(),
             came: false,
+            stage: "has begun",
         };
         let ended = reading.run(subscription).await?;
         let steady = reading.came || now().saturating_duration_since(began) >= STEADY;

@@ -40,10 +40,12 @@ pub(super) struct Reading<'a> {
     pub(super) patience: Duration,
     /// Whether anything came.
     pub(super) came: bool,
+    /// How far a group is that is waited for.
+    pub(super) stage: &'static str,
 }
 
 /// How a group ended.
-enum GroupEnd {
+pub(super) enum GroupEnd {
     Whole,
     Cut(GroupError),
 }
@@ -84,7 +86,7 @@ impl Reading<'_> {
                     self.came = true;
                     let sequence = group.sequence();
                     self.arrive(sequence);
-                    if let GroupEnd::Cut(reason) = self.group(&mut group).await? {
+                    if let GroupEnd::Cut(reason) = self.group(&mut group, 0).await? {
                         if let Some(error) = lost(&track, END_LAG).await {
                             return Ok(Ended::Lost(error));
                         }
@@ -142,13 +144,13 @@ impl Reading<'_> {
         self.gaps.missing(missing, reason, now());
     }
 
-    /// Writes a group as it comes, without what of it was written before.
-    async fn group(&mut self, group: &mut GroupConsumer) -> anyhow::Result<GroupEnd> {
+    /// Writes a group as it comes, without what of it was written before. Its first frame here is number `first`.
+    pub(super) async fn group(&mut self, group: &mut GroupConsumer, first: u64) -> anyhow::Result<GroupEnd> {
         if self.cursor.part().is_empty() {
             self.sink.group();
         }
         let written = self.cursor.part();
-        let mut index = 0;
+        let mut index = first;
         loop {
             let old = index < written.frames;
             let skip = if index == written.frames { written.bytes } else { 0 };
@@ -176,7 +178,7 @@ impl Reading<'_> {
         old: bool,
     ) -> anyhow::Result<Result<bool, GroupError>> {
         let sequence = group.sequence();
-        let what = format!("for a whole frame of {} (group {sequence} has begun)", self.name);
+        let what = format!("for a whole frame of {} (group {sequence} {})", self.name, self.stage);
         let frame = self.waiting.during(&what, self.sink.output.until(group.read_frame())).await?;
         Ok(match frame {
             Ok(Some(payload)) => {
@@ -197,7 +199,7 @@ impl Reading<'_> {
         group: &mut GroupConsumer,
         mut at: Part,
     ) -> anyhow::Result<Result<bool, GroupError>> {
-        let what = format!("for the first byte of {} (group {} has begun)", self.name, group.sequence());
+        let what = format!("for the first byte of {} (group {} {})", self.name, group.sequence(), self.stage);
         let frame = self.waiting.during(&what, self.sink.output.until(group.next_frame())).await?;
         let mut frame = match frame {
             Ok(Some(frame)) => frame,

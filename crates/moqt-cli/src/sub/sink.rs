@@ -8,8 +8,8 @@ use super::Format;
 use crate::{clock, output::Output, ui::Counts};
 
 /// Writes frames in a format.
-pub(super) struct Sink {
-    pub(super) output: Output,
+pub(crate) struct Sink {
+    pub(crate) output: Output,
     format: Format,
     counts: Arc<Counts>,
     /// A clock's date, from the first frame of its group.
@@ -17,7 +17,7 @@ pub(super) struct Sink {
 }
 
 impl Sink {
-    pub(super) fn new(output: Output, format: Format, counts: Arc<Counts>) -> Self {
+    pub(crate) fn new(output: Output, format: Format, counts: Arc<Counts>) -> Self {
         Self { output, format, counts, date: Bytes::new() }
     }
 

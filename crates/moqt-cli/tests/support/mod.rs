@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use moqt::{Certificate, Client, ClientOptions};
+use moqt::{Certificate, Client, ClientOptions, Version};
 use moqt_relay::{Handle, Options, Relay};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -38,8 +38,21 @@ impl TestRelay {
         Self::start_at("127.0.0.1:0".parse().unwrap(), certificate)
     }
 
+    /// A relay that speaks one version only.
+    pub fn speaking(version: Version) -> Self {
+        let certificate = Certificate::generate(&["localhost".into(), "127.0.0.1".into()], 10).unwrap();
+        let mut options = Options::new(certificate.clone());
+        options.session.versions = vec![version];
+        options.session.unmarked_04 = version;
+        Self::start_with(options, "127.0.0.1:0".parse().unwrap(), certificate)
+    }
+
     pub fn start_at(address: SocketAddr, certificate: Certificate) -> Self {
-        let mut options = Options::new(certificate.clone()).listen(address).http_beside();
+        Self::start_with(Options::new(certificate.clone()), address, certificate)
+    }
+
+    fn start_with(options: Options, address: SocketAddr, certificate: Certificate) -> Self {
+        let mut options = options.listen(address).http_beside();
         // The dead are noticed soon.
         options.transport.idle_timeout = Some(Duration::from_secs(2));
         options.transport.keep_alive = Some(Duration::from_millis(400));
