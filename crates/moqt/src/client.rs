@@ -101,6 +101,18 @@ impl Client {
         }
     }
 
+    /// Moves the raw QUIC connections of the socket's address family to another socket, as after a change of network.
+    ///
+    /// Sessions and their subscriptions go on: the server learns the new address from the next packet. Over
+    /// WebTransport connections stay where they are.
+    ///
+    /// # Errors
+    ///
+    /// When the socket cannot be used; connections stay where they are then.
+    pub fn rebind(&self, socket: std::net::UdpSocket) -> std::io::Result<()> {
+        self.dialer.rebind(socket)
+    }
+
     /// Closes all connections at once.
     pub fn close(&self) {
         self.dialer.close(Code::NONE, "");
