@@ -1,5 +1,7 @@
 //! Client and server of the facade over real sockets, on both carriers.
 
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
 use std::{sync::Arc, time::Duration};
 
 use moqt::{
