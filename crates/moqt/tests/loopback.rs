@@ -152,3 +152,26 @@ async fn a_client_that_changes_its_address_loses_no_group() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_certificate_that_nobody_vouches_for_has_an_unknown_issuer() {
+    bounded(async {
+        let server = serve(certificate());
+        let client = Client::new(ClientOptions::default()).unwrap();
+        for scheme in ["https", "moqf"] {
+            let url = url(scheme, &server, "/");
+            let error = tokio::select! {
+                session = client.connect(&url) => session.unwrap_err(),
+                () = accepting_forever(&server) => unreachable!(),
+            };
+            let mut words = error.to_string();
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                words = format!("{words}: {cause}");
+                source = cause.source();
+            }
+            assert!(words.contains("unknown issuer"), "{scheme}: {words}");
+        }
+    })
+    .await;
+}
