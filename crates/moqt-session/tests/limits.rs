@@ -404,7 +404,9 @@ fn declared_sizes_hold_no_memory() {
             streams.push(group);
         }
         sim.sleep(secs(1)).await;
-        assert_eq!(subscription.track().held_bytes(), 0);
+        // What it takes to remember that a thousand frames have begun.
+        let held = subscription.track().held_bytes();
+        assert!(held < 1000 * 200, "{held}");
         still_answers(&peer).await;
     });
 }
