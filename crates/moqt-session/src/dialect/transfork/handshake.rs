@@ -90,7 +90,9 @@ impl Offer {
         if marked {
             return Some(Version::TRANSFORK_04);
         }
-        Some(self.unmarked_04)
+        // A deployed encoding among the versions is meant as such.
+        let named = |version: &Version| version.spec().code == code && *version != Version::TRANSFORK_04;
+        Some(self.versions.iter().copied().find(named).unwrap_or(self.unmarked_04))
     }
 
     fn negotiated(&self, code: u64, theirs: &Extensions, path: Option<String>) -> Option<Negotiated> {
@@ -202,6 +204,19 @@ mod tests {
             path: Some("/room/1?x=y".to_owned()),
             carrier_has_url,
         }
+    }
+
+    #[test]
+    fn a_deployed_encoding_named_among_the_versions_is_the_one_behind_04() {
+        let mut offer = offer(false);
+        let code = Version::TRANSFORK_04.spec().code;
+        let unmarked = |offer: &Offer| offer.row(code, &Default::default());
+        assert_eq!(unmarked(&offer), Some(Version::TRANSFORK_04_RS12), "as configured");
+        offer.versions = vec![Version::TRANSFORK_04_RS9];
+        assert_eq!(unmarked(&offer), Some(Version::TRANSFORK_04_RS9));
+        offer.versions = vec![Version::TRANSFORK_04];
+        offer.unmarked_04 = Version::TRANSFORK_04;
+        assert_eq!(unmarked(&offer), Some(Version::TRANSFORK_04));
     }
 
     #[test]
