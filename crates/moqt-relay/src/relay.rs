@@ -74,17 +74,19 @@ impl Shared {
         self.scopes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The names of one scope.
+    /// The names of one scope: `/path`, or `host/path` where hosts count.
     pub(crate) fn names(&self, scope: &str) -> Vec<Namespace> {
-        let scope = self.scopes().get(scope_name(scope)).cloned();
+        let (host, path) = scope.split_at(scope.find('/').unwrap_or(scope.len()));
+        let scope = self.scopes().get(&(host.to_owned() + &scope_name(path))).cloned();
         scope.map(|scope| scope.names()).unwrap_or_default()
     }
 }
 
 /// The scope that a URL's path, with its query, leads to.
-fn scope_name(path: &str) -> &str {
+fn scope_name(path: &str) -> String {
     let path = path.split('?').next().unwrap_or_default();
-    path.strip_suffix('/').unwrap_or(path)
+    let path = path.strip_suffix('/').unwrap_or(path);
+    if path.is_empty() || path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }
 
 /// The name of a host, without its port; `None` for addresses, which raw QUIC does not carry.
@@ -115,7 +117,8 @@ impl Membership {
     pub(crate) fn new(shared: &Arc<Shared>, authority: Option<&str>, path: &str) -> Self {
         let session = SessionId(shared.next_session.fetch_add(1, Ordering::Relaxed));
         let host = if shared.scope_by_host { authority.and_then(host_name) } else { None };
-        let name = format!("{}{}", host.unwrap_or_default(), scope_name(path));
+        // Neither a host nor a path that begins with `/` can be taken for the other.
+        let name = host.unwrap_or_default() + &scope_name(path);
         let mut scopes = shared.scopes();
         let scope = scopes.entry(name.clone()).or_insert_with(|| Scope::new(Arc::clone(&shared.settings)));
         let scope = Arc::clone(scope);
@@ -381,6 +384,7 @@ mod tests {
             ("/room/1", "/room/1"),
             ("/room/1/?x=/", "/room/1"),
             ("/room//", "/room/"),
+            ("room/1", "/room/1"),
         ] {
             assert_eq!(scope_name(path), scope, "{path}");
         }
