@@ -24,6 +24,8 @@ pub use model::{
     GroupConsumer, GroupKey, GroupProducer, Interest, OrderedGroups, OrderedItem, Retention, Start,
     TrackConsumer, TrackEvent, TrackInfo, TrackProducer, WeakTrack,
 };
-pub use origin::{AlreadyPublished, InfoRequest, Origin, Published, TrackRequest, Tracks};
+pub use origin::{AlreadyPublished, FetchRequest, InfoRequest, Origin, Published, TrackRequest, Tracks};
 pub use proto::{Gap, Info, Limits, Subscribe, SubscribeUpdate};
-pub use session::{Config, Handshake, Publisher, Session, SubscribeOptions, Subscriber, Subscription};
+pub use session::{
+    Config, FetchOptions, Fetched, Handshake, Publisher, Session, SubscribeOptions, Subscriber, Subscription,
+};

@@ -1,5 +1,7 @@
 //! Where a session's publisher half takes tracks from.
 
+mod fetch;
+
 use std::{
     borrow::Borrow,
     collections::BTreeMap,
@@ -8,6 +10,9 @@ use std::{
 
 use moqt_wire::{FullTrackName, GroupOrder, Priority};
 use tokio::sync::oneshot;
+
+pub(crate) use fetch::FetchAnswer;
+pub use fetch::FetchRequest;
 
 use crate::{
     error::Reason,
@@ -28,6 +33,11 @@ pub trait Origin: Send + Sync + 'static {
 
     /// The peer asks about a track without wanting it.
     fn info(&self, request: InfoRequest);
+
+    /// The peer wants one group, past or running. By default it is refused as [`Reason::NotFound`].
+    fn fetch(&self, request: FetchRequest) {
+        request.refuse(Reason::NotFound);
+    }
 }
 
 /// A peer's wish for a track. Dropped without an answer, it is refused as [`Reason::Internal`].
@@ -184,6 +194,13 @@ impl Origin for Tracks {
         let track = self.lock().get(&request.name).cloned();
         match track {
             Some(track) => request.answer_from(&track),
+            None => request.refuse(Reason::NotFound),
+        }
+    }
+
+    fn fetch(&self, request: FetchRequest) {
+        match self.lock().get(&request.name) {
+            Some(track) => request.accept_from(track),
             None => request.refuse(Reason::NotFound),
         }
     }

@@ -1,5 +1,7 @@
 //! A session and the two roles in it.
 
+mod fetch;
+
 use std::{
     convert::Infallible,
     sync::{
@@ -11,6 +13,9 @@ use std::{
 use moqt_transport::Connection;
 use moqt_wire::{FullTrackName, GroupOrder, Namespace, Priority, Version};
 use tokio::sync::{mpsc, oneshot, watch};
+
+pub(crate) use fetch::{Asked, FetchCommand};
+pub use fetch::{FetchOptions, Fetched};
 
 use crate::{
     dialect::Offer,
@@ -61,6 +66,7 @@ pub(crate) enum Command {
     Update { request: RequestId, update: SubscribeUpdate, reply: Reply<()> },
     Watch { interest: Interest, reply: Reply<AnnounceConsumer> },
     Info { name: FullTrackName, reply: Reply<Info>, caller: Caller },
+    Fetch(FetchCommand),
     Flush { reply: oneshot::Sender<()> },
     Close,
 }

@@ -1,11 +1,15 @@
-//! Groups going out: from a group of the model onto a unidirectional stream of its own.
+//! Groups going out: from a group of the model onto a stream.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI32, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
+    task::Poll,
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::task::AtomicWaker;
 use moqt_transport::{Code, Connection, ConnectionError, SendStream, WriteError};
 use moqt_wire::{GroupSequence, Message as _, SubscribeId, frame_header, transfork};
 
@@ -22,15 +26,33 @@ const TURN: usize = 16;
 
 /// The backend's priority of a stream; changed by the driver while the stream is written.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Rank(Arc<AtomicI32>);
+pub(super) struct Rank(Arc<Place>);
+
+#[derive(Debug, Default)]
+struct Place {
+    value: AtomicI32,
+    writer: AtomicWaker,
+}
 
 impl Rank {
     pub(super) fn set(&self, rank: i32) {
-        self.0.store(rank, Ordering::Relaxed);
+        if self.0.value.swap(rank, Ordering::Relaxed) != rank {
+            self.0.writer.wake();
+        }
     }
 
     fn value(&self) -> i32 {
-        self.0.load(Ordering::Relaxed)
+        self.0.value.load(Ordering::Relaxed)
+    }
+
+    /// Waits until it is not `current`, which a writer that others keep waiting could not see otherwise. Cancel safe.
+    async fn changed(&self, current: i32) -> i32 {
+        std::future::poll_fn(|cx| {
+            self.0.writer.register(cx.waker());
+            let value = self.value();
+            if value == current { Poll::Pending } else { Poll::Ready(value) }
+        })
+        .await
     }
 }
 
@@ -60,24 +82,37 @@ pub(super) async fn send<C: Connection>(
         () = group.expired() => return Sent::Lost(Reason::Expired),
     };
     let Ok(mut stream) = opened else { return Sent::Gone };
-    let mut current = rank.value();
-    stream.set_priority(current);
-
     let GroupFormat::Transfork = dialect.group_format();
     let spec = dialect.version().spec();
-    let mut headers = BytesMut::with_capacity(64);
+    let mut head = BytesMut::with_capacity(32);
     let header =
         transfork::Group { subscribe: SubscribeId(subscribe_id), sequence: GroupSequence(group.sequence()) };
-    headers
-        .put_u8(transfork::StreamKind::Group.to_wire(spec).and_then(|t| u8::try_from(t).ok()).unwrap_or(0));
-    if header.encode(spec, &mut headers).is_err() {
+    head.put_u8(transfork::StreamKind::Group.to_wire(spec).and_then(|t| u8::try_from(t).ok()).unwrap_or(0));
+    if header.encode(spec, &mut head).is_err() {
         stream.reset(dialect.code(Reason::Internal));
         return Sent::Lost(Reason::Internal);
     }
+    frames(&mut stream, dialect, Some(head.freeze()), group, &rank, None).await
+}
 
+/// Sends what `group` has from its reader's place on, behind `head`, and waits until the peer has it.
+///
+/// A stream that the peer stops is reset with `stopped_with`, or else with the peer's own code. Cancelled, it leaves
+/// the stream unfinished or reset.
+pub(super) async fn frames<S: SendStream>(
+    stream: &mut S,
+    dialect: &'static dyn Dialect,
+    head: Option<Bytes>,
+    mut group: GroupConsumer,
+    rank: &Rank,
+    stopped_with: Option<Code>,
+) -> Sent {
+    let mut current = rank.value();
+    stream.set_priority(current);
+    let mut headers = BytesMut::with_capacity(64);
     let mut parts = Vec::with_capacity(BATCH);
     let mut chunks: Vec<Bytes> = Vec::with_capacity(BATCH * 2 + 1);
-    chunks.push(headers.split().freeze());
+    chunks.extend(head);
     let mut turn = 0;
     loop {
         // What is not there yet is not waited for while there is something to write.
@@ -85,7 +120,7 @@ pub(super) async fn send<C: Connection>(
             let gathered = tokio::select! {
                 biased;
                 gathered = std::future::poll_fn(|cx| group.poll_parts(cx, BATCH, &mut parts)) => gathered,
-                stopped = stream.stopped() => return stop(&mut stream, dialect, stopped),
+                stopped = stream.stopped() => return stop(stream, dialect, stopped, stopped_with),
             };
             match gathered {
                 Ok(0) => break,
@@ -106,15 +141,18 @@ pub(super) async fn send<C: Connection>(
                 Part::Chunk(chunk) => chunks.push(chunk),
             }
         }
-        let wanted = rank.value();
-        if wanted != current {
-            current = wanted;
-            stream.set_priority(current);
-        }
-        let written = tokio::select! {
-            biased;
-            written = write(&mut stream, &mut chunks) => Some(written),
-            () = group.expired() => None,
+        let written = loop {
+            let wanted = rank.value();
+            if wanted != current {
+                current = wanted;
+                stream.set_priority(current);
+            }
+            tokio::select! {
+                biased;
+                written = write(stream, &mut chunks) => break Some(written),
+                () = group.expired() => break None,
+                _ = rank.changed(current) => {}
+            }
         };
         let Some(written) = written else {
             stream.reset(dialect.code(Reason::Expired));
@@ -122,10 +160,7 @@ pub(super) async fn send<C: Connection>(
         };
         match written {
             Ok(()) => {}
-            Err(WriteError::Stopped(code)) => {
-                stream.reset(code);
-                return Sent::Lost(dialect.reason(code));
-            }
+            Err(WriteError::Stopped(code)) => return stop(stream, dialect, Ok(Some(code)), stopped_with),
             Err(_) => return Sent::Gone,
         }
         turn += 1;
@@ -137,19 +172,29 @@ pub(super) async fn send<C: Connection>(
         return Sent::Gone;
     }
     let mut sending = Sending { stream, code: dialect.code(Reason::Cancelled), over: false };
-    let stopped = sending.stream.stopped().await;
+    let stopped = loop {
+        tokio::select! {
+            biased;
+            stopped = sending.stream.stopped() => break stopped,
+            // Not all of it need have left.
+            wanted = rank.changed(current) => {
+                current = wanted;
+                sending.stream.set_priority(current);
+            }
+        }
+    };
     sending.over = true;
-    stop(&mut sending.stream, dialect, stopped)
+    stop(sending.stream, dialect, stopped, stopped_with)
 }
 
 /// A finished stream whose bytes are still on their way: dropped before they are there, it takes them back.
-struct Sending<S: SendStream> {
-    stream: S,
+struct Sending<'a, S: SendStream> {
+    stream: &'a mut S,
     code: Code,
     over: bool,
 }
 
-impl<S: SendStream> Drop for Sending<S> {
+impl<S: SendStream> Drop for Sending<'_, S> {
     fn drop(&mut self) {
         if !self.over {
             self.stream.reset(self.code);
@@ -162,10 +207,12 @@ fn stop<S: SendStream>(
     stream: &mut S,
     dialect: &'static dyn Dialect,
     stopped: Result<Option<Code>, ConnectionError>,
+    stopped_with: Option<Code>,
 ) -> Sent {
     match stopped {
         Ok(None) => Sent::Whole,
         Ok(Some(code)) => {
+            let code = stopped_with.unwrap_or(code);
             stream.reset(code);
             Sent::Lost(dialect.reason(code))
         }

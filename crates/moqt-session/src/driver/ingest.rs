@@ -1,4 +1,4 @@
-//! Groups coming in: from a unidirectional stream into a group of the model.
+//! Groups coming in: from a stream into a group of the model.
 
 use bytes::Bytes;
 use moqt_transport::{Code, ReadError, RecvStream};
@@ -80,15 +80,26 @@ pub(super) async fn frames<R: RecvStream>(
     dialect: &'static dyn Dialect,
     limits: Limits,
 ) {
-    match copy(&mut stream, rest, &group, dialect, limits).await {
-        Ok(()) => {
-            let _ = group.finish();
-        }
-        Err(error) => {
-            stream.stop(stop_code(dialect, &error));
-            group.end(error);
-        }
+    let _ = fill(&mut stream, rest, &group, dialect, limits).await;
+}
+
+/// [`frames`] for a stream and a group that the caller keeps; both have ended with what it returns.
+pub(super) async fn fill<R: RecvStream>(
+    stream: &mut R,
+    rest: Vec<Bytes>,
+    group: &GroupProducer,
+    dialect: &'static dyn Dialect,
+    limits: Limits,
+) -> Result<(), GroupError> {
+    let end = match copy(stream, rest, group, dialect, limits).await {
+        Ok(()) => group.complete(),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = &end {
+        stream.stop(stop_code(dialect, error));
+        group.end(error.clone());
     }
+    end
 }
 
 async fn copy<R: RecvStream>(

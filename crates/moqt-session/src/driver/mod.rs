@@ -6,6 +6,7 @@
 
 mod control;
 mod egress;
+mod fetch;
 mod handshake;
 mod ingest;
 mod outbox;
@@ -34,9 +35,9 @@ use self::{
 };
 use crate::{
     dialect::Dialect,
-    error::{PeerMisbehaved, Reason, SessionError, TrackError},
-    model::{AnnounceConsumer, AnnounceProducer, Announced, TrackConsumer},
-    origin::Origin,
+    error::{GroupError, PeerMisbehaved, Reason, SessionError, TrackError},
+    model::{AnnounceConsumer, AnnounceProducer, Announced, GroupProducer, TrackConsumer},
+    origin::{FetchAnswer, Origin},
     proto::{Endpoint, Event, Info, Limits, Output, Refused, RequestId, RequestKind, Sender},
     session::{Command, State},
 };
@@ -116,6 +117,8 @@ enum Use {
     Watched(AbortHandle),
     /// The peer's question; aborts the answering.
     InfoAsked(AbortHandle),
+    /// The peer's fetch.
+    FetchServing(Box<fetch::Serving>),
     /// Our subscription.
     Wish(Box<Wish>),
     /// Our subscription after its publisher finished it: groups on their way still count.
@@ -124,6 +127,8 @@ enum Use {
     Watching(AnnounceProducer),
     /// Our question.
     Asking(subscribe::InfoReply),
+    /// Our fetch.
+    Fetching(Arc<GroupProducer>),
 }
 
 /// What one of the session's futures came to.
@@ -137,7 +142,7 @@ enum Done<C: Connection> {
     /// A stream for a request of ours is open.
     Opened(RequestId, Outbox, Result<(C::SendStream, C::RecvStream), ConnectionError>),
     Read(Box<Reader<C::RecvStream>>, Read),
-    Wrote(RequestId, Wrote),
+    Wrote(RequestId, Wrote<C::SendStream>),
     GroupOpened(ingest::Opened<C::RecvStream>),
     Ingested,
     TrackAnswer(RequestId, Result<TrackConsumer, Reason>),
@@ -145,6 +150,10 @@ enum Done<C: Connection> {
     GroupSent(RequestId, u64, egress::Sent),
     NamesChanged(RequestId, AnnounceConsumer, Option<Announced>),
     InfoAnswer(RequestId, Result<Info, Reason>),
+    FetchAnswer(RequestId, Result<FetchAnswer, Reason>),
+    FetchSent(RequestId, egress::Sent),
+    /// The frames of our fetch have ended.
+    Fetched(RequestId, Result<(), GroupError>),
     /// Nobody reads what our request brings.
     Unused(RequestId),
     /// Whoever asked does not wait any more.
@@ -197,7 +206,12 @@ impl<C: Connection> Driver<C> {
                 Use::Asking(reply) => {
                     let _ = reply.send(Err(error.clone().into()));
                 }
-                Use::Serving(_) | Use::Watched(_) | Use::InfoAsked(_) | Use::Watching(_) => {}
+                Use::Fetching(group) => group.end(fetch::SESSION_ENDED),
+                Use::Serving(_)
+                | Use::Watched(_)
+                | Use::InfoAsked(_)
+                | Use::Watching(_)
+                | Use::FetchServing(_) => {}
             }
         }
         if let Some(reason) = error.farewell() {
@@ -231,11 +245,11 @@ impl<C: Connection> Driver<C> {
             }
             Done::Opened(..) => {}
             Done::Read(reader, read) => self.got(reader, read),
-            Done::Wrote(request, wrote) => {
-                if let Wrote::Stopped(code) = wrote {
-                    self.endpoint.handle_stopped(request, code);
-                }
-            }
+            Done::Wrote(request, wrote) => match wrote {
+                Wrote::Stopped(code) => self.endpoint.handle_stopped(request, code),
+                Wrote::Released(stream) => self.released(request, stream),
+                Wrote::Done | Wrote::Lost => {}
+            },
             Done::GroupOpened(opened) => self.group_opened(opened),
             Done::Ingested => self.groups_in = self.groups_in.saturating_sub(1),
             Done::TrackAnswer(request, answer) => self.track_answer(request, answer),
@@ -244,6 +258,9 @@ impl<C: Connection> Driver<C> {
             Done::GroupSent(request, sequence, sent) => self.group_sent(request, sequence, sent),
             Done::NamesChanged(request, names, event) => self.names_changed(request, names, event),
             Done::InfoAnswer(request, answer) => self.info_answer(request, answer),
+            Done::FetchAnswer(request, answer) => self.fetch_answer(request, answer),
+            Done::FetchSent(request, sent) => self.fetch_sent(request, sent),
+            Done::Fetched(request, end) => self.fetched(request, end),
             Done::Unused(request) => self.unused(request),
             Done::CallerLeft(request) => self.caller_left(request),
             Done::LateOver(request, groups) => self.late_over(request, groups),
@@ -277,12 +294,15 @@ impl<C: Connection> Driver<C> {
             Output::Reset { request, code } => {
                 if let Some(outbox) = self.outboxes.remove(&request) {
                     outbox.end(End::Reset(code));
+                } else {
+                    self.reset_frames(request, code);
                 }
             }
             Output::Stop { request, code } => self.stop_reading(request, code),
             Output::Forget { request } => match self.uses.remove(&request) {
                 Some(Use::Serving(serving)) => serving.abort(),
                 Some(Use::Watched(work) | Use::InfoAsked(work)) => work.abort(),
+                Some(Use::FetchServing(serving)) => serving.abort(),
                 Some(late @ Use::Late(_)) => {
                     self.uses.insert(request, late);
                 }
@@ -310,6 +330,8 @@ impl<C: Connection> Driver<C> {
                 }
             }
             Event::InfoAsked { request, name } => self.info_asked(request, name),
+            Event::FetchAsked { request, fetch } => self.fetch_asked(request, fetch),
+            Event::FetchUpdated { request, priority } => self.fetch_updated(request, priority),
             Event::Accepted { request, info } => self.wish_accepted(request, info),
             Event::Gap { request, gap } => self.wish_gap(request, gap),
             Event::Announced { request, event } => self.announced(request, event),
@@ -424,6 +446,9 @@ impl<C: Connection> Driver<C> {
             // Given up before the stream was open.
             return;
         };
+        if (kind, sender) == (RequestKind::Fetch, Sender::Responder) {
+            return self.read_frames(request, recv);
+        }
         let reader = Reader::new(request, (kind, sender), self.dialect, recv, decoder);
         self.read_on(Box::new(reader), sender == Sender::Requester && kind != RequestKind::Session);
     }

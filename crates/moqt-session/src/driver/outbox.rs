@@ -13,6 +13,8 @@ use moqt_transport::{Code, SendStream, WriteError};
 pub(super) enum End {
     Finish,
     Reset(Code),
+    /// Others write on it from here.
+    Release,
 }
 
 #[derive(Debug, Default)]
@@ -109,17 +111,19 @@ enum Next {
 
 /// How a writer ended.
 #[derive(Debug)]
-pub(super) enum Wrote {
+pub(super) enum Wrote<S> {
     /// Our half is over, as the outbox said; after a finish, the peer has everything.
     Done,
     /// The peer wants no more.
     Stopped(Code),
+    /// What was there is written, and the stream is for others to write on.
+    Released(S),
     /// The connection ended; the driver learns why elsewhere.
     Lost,
 }
 
 /// Writes an outbox to its stream until it ends, and notices when the peer stops the stream.
-pub(super) async fn write<S: SendStream>(mut stream: S, outbox: Outbox) -> Wrote {
+pub(super) async fn write<S: SendStream>(mut stream: S, outbox: Outbox) -> Wrote<S> {
     loop {
         let next = tokio::select! {
             biased;
@@ -155,6 +159,7 @@ pub(super) async fn write<S: SendStream>(mut stream: S, outbox: Outbox) -> Wrote
                     Err(_) => Wrote::Done,
                 };
             }
+            Next::End(End::Release) => return Wrote::Released(stream),
             Next::End(End::Reset(code)) => {
                 stream.reset(code);
                 return Wrote::Done;

@@ -78,6 +78,7 @@ impl<C: Connection> Driver<C> {
                     let _ = reply.send(Err(error));
                 }
             },
+            Some(Command::Fetch(command)) => self.fetch_command(command),
             Some(Command::Info { name, reply, caller }) => match self.endpoint.ask_info(name) {
                 Ok(request) => {
                     self.watch_caller(request, caller);
@@ -110,7 +111,7 @@ impl<C: Connection> Driver<C> {
         self.uses.insert(request, Use::Wish(Box::new(wish)));
     }
 
-    fn watch_caller(&self, request: RequestId, caller: Caller) {
+    pub(super) fn watch_caller(&self, request: RequestId, caller: Caller) {
         self.spawn(async move {
             let _ = caller.await;
             Done::CallerLeft(request)
@@ -122,7 +123,7 @@ impl<C: Connection> Driver<C> {
         match self.uses.get_mut(&request) {
             // With the consumer that was meant for the caller, the last use goes.
             Some(Use::Wish(wish)) => drop(wish.pending.take()),
-            Some(Use::Asking(_)) => self.endpoint.cancel(request),
+            Some(Use::Asking(_) | Use::Fetching(_)) => self.endpoint.cancel(request),
             _ => {}
         }
     }
@@ -203,6 +204,7 @@ impl<C: Connection> Driver<C> {
                 }
             }
             Some(Use::Watching(names)) => names.close(),
+            Some(Use::Fetching(group)) => Self::fetch_over(&group, result),
             _ => {}
         }
     }

@@ -1,6 +1,7 @@
 //! A group: frames in order, written once, read by many.
 
 use std::{
+    convert::Infallible,
     ops::Range,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -10,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     clock::now,
@@ -59,6 +60,8 @@ struct State {
     chunks: Vec<Bytes>,
     /// What this group holds: payload, and what frames and pieces cost beside it.
     bytes: u64,
+    /// Payload alone, declared frames included.
+    payload: u64,
     end: Option<Result<(), GroupError>>,
     ended_at: Option<Instant>,
     readers: WaitList,
@@ -69,6 +72,8 @@ struct State {
 #[derive(Debug)]
 pub(super) struct GroupShared {
     key: GroupKey,
+    /// The number of the first frame that is here.
+    first_frame: u64,
     max_bytes: u64,
     max_frames: usize,
     /// The track's sum, to which this group adds what it holds.
@@ -88,6 +93,7 @@ impl GroupShared {
     ) -> Arc<Self> {
         Arc::new(Self {
             key,
+            first_frame: 0,
             max_bytes: retention.max_group_bytes,
             max_frames: retention.max_group_frames,
             held,
@@ -142,6 +148,29 @@ impl GroupProducer {
         Self { shared }
     }
 
+    /// A group on its own, of which the frames from `first_frame` on are written. Of `retention` it keeps the limits
+    /// on one group. The receiver resolves once nobody reads it.
+    pub(crate) fn alone(
+        sequence: u64,
+        first_frame: u64,
+        retention: &Retention,
+    ) -> (Self, GroupConsumer, oneshot::Receiver<Infallible>) {
+        let shared = Arc::new(GroupShared {
+            key: GroupKey::whole(sequence),
+            first_frame,
+            max_bytes: retention.max_group_bytes,
+            max_frames: retention.max_group_frames,
+            held: Arc::default(),
+            max_held: u64::MAX,
+            track: Weak::new(),
+            state: Mutex::default(),
+        });
+        let (reading, unread) = oneshot::channel();
+        let mut consumer = GroupConsumer::new(Arc::clone(&shared));
+        consumer.reading = Some(Arc::new(reading));
+        (Self { shared }, consumer, unread)
+    }
+
     /// The group's number.
     #[must_use]
     pub fn sequence(&self) -> u64 {
@@ -185,6 +214,10 @@ impl GroupProducer {
     ///
     /// The reason for which the group ended before.
     pub fn finish(self) -> Result<(), GroupError> {
+        self.complete()
+    }
+
+    pub(crate) fn complete(&self) -> Result<(), GroupError> {
         let mut state = self.shared.lock();
         if let Some(Err(error)) = &state.end {
             return Err(error.clone());
@@ -241,9 +274,10 @@ impl GroupShared {
     /// Adds a frame without payload; returns what the track holds then.
     fn begin(&self, state: &mut State, meta: FrameMeta) -> Result<u64, GroupError> {
         state.open()?;
-        if state.frames.len() >= self.max_frames || meta.size > self.max_bytes.saturating_sub(state.bytes) {
+        if state.frames.len() >= self.max_frames || meta.size > self.max_bytes.saturating_sub(state.payload) {
             return Err(self.too_large(state));
         }
+        state.payload += meta.size;
         let next = state.chunks.len();
         state.frames.push(FrameEntry { meta, written: 0, chunks: next..next });
         Ok(self.charge(state, FRAME_COST))
@@ -314,7 +348,8 @@ pub(crate) enum Part {
     Chunk(Bytes),
 }
 
-/// Reads a group from its first frame on, however late it starts.
+/// Reads a group from its first frame on, however late it starts; one that was fetched from the frame on that was
+/// asked for.
 ///
 /// A clone reads on from the same place, independently.
 #[derive(Debug)]
@@ -326,11 +361,38 @@ pub struct GroupConsumer {
     opened: bool,
     place: Place,
     expiry: Place,
+    /// Dropped with the last reader of a group that comes only as long as it is read.
+    reading: Option<Arc<oneshot::Sender<Infallible>>>,
 }
 
 impl GroupConsumer {
     pub(super) fn new(shared: Arc<GroupShared>) -> Self {
-        Self { shared, frame: 0, chunk: 0, opened: false, place: Place::default(), expiry: Place::default() }
+        Self {
+            shared,
+            frame: 0,
+            chunk: 0,
+            opened: false,
+            place: Place::default(),
+            expiry: Place::default(),
+            reading: None,
+        }
+    }
+
+    /// Goes to the frame of this number in the whole group, which may be yet to come. `false` where the frames here
+    /// begin behind it.
+    ///
+    /// Where the group is complete with fewer frames than that, the next read fails as [`Reason::OutOfRange`].
+    pub(crate) fn seek(&mut self, frame: u64) -> bool {
+        let Some(index) = frame.checked_sub(self.shared.first_frame) else { return false };
+        self.frame = usize::try_from(index).unwrap_or(usize::MAX);
+        self.opened = false;
+        true
+    }
+
+    /// How the group ended, if it did.
+    #[must_use]
+    pub fn end(&self) -> Option<Result<(), GroupError>> {
+        self.shared.lock().end.clone()
     }
 
     /// The group's number.
@@ -352,7 +414,8 @@ impl GroupConsumer {
     ///
     /// # Errors
     ///
-    /// - [`GroupError::Reset`]: the publisher gave the group up. Frames already returned stand.
+    /// - [`GroupError::Reset`]: the publisher gave the group up. Frames already returned stand. Of a fetch, this is the
+    ///   refusal too.
     /// - [`GroupError::Expired`]: this reader fell behind the track's [`Retention`].
     ///
     /// # Cancel safety
@@ -392,10 +455,10 @@ impl GroupConsumer {
             self.opened = false;
         }
         let Some(entry) = state.frames.get(self.frame) else {
-            return Self::poll_end(&mut state, &mut self.place, cx).map_ok(|()| None);
+            return Self::poll_end(&mut state, self.frame, &mut self.place, cx).map_ok(|()| None);
         };
         if entry.written < entry.meta.size {
-            return match Self::poll_end(&mut state, &mut self.place, cx) {
+            return match Self::poll_end(&mut state, self.frame, &mut self.place, cx) {
                 Poll::Ready(Ok(())) => Poll::Ready(Err(GroupError::WrongSize)),
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                 Poll::Pending => Poll::Pending,
@@ -416,8 +479,17 @@ impl GroupConsumer {
         Poll::Ready(Ok(Some(frame)))
     }
 
-    fn poll_end(state: &mut State, place: &mut Place, cx: &Context<'_>) -> Poll<Result<(), GroupError>> {
+    /// The end of the group, for a reader at `frame`.
+    fn poll_end(
+        state: &mut State,
+        frame: usize,
+        place: &mut Place,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), GroupError>> {
         match &state.end {
+            Some(Ok(())) if frame > state.frames.len() => {
+                Poll::Ready(Err(GroupError::Reset(Reason::OutOfRange)))
+            }
             Some(end) => Poll::Ready(end.clone()),
             None => {
                 state.readers.wait(place, cx);
@@ -447,7 +519,7 @@ impl GroupConsumer {
                 Poll::Ready(Ok(Some(part)))
             }
             None if within && !self.opened => Poll::Ready(Ok(None)),
-            None => Self::poll_end(&mut state, &mut self.place, cx).map_ok(|()| None),
+            None => Self::poll_end(&mut state, self.frame, &mut self.place, cx).map_ok(|()| None),
         }
     }
 
@@ -469,7 +541,7 @@ impl GroupConsumer {
         if taken > 0 {
             return Poll::Ready(Ok(taken));
         }
-        Self::poll_end(&mut state, &mut self.place, cx).map_ok(|()| 0)
+        Self::poll_end(&mut state, self.frame, &mut self.place, cx).map_ok(|()| 0)
     }
 
     /// Waits until retention has let go of the group. Cancel safe.
@@ -524,6 +596,7 @@ impl Clone for GroupConsumer {
             opened: self.opened,
             place: Place::default(),
             expiry: Place::default(),
+            reading: self.reading.clone(),
         }
     }
 }

@@ -491,3 +491,45 @@ fn a_set_that_is_being_learned_catches_up_when_it_is_told() {
     names.caught_up();
     assert_eq!(changes(&mut watch), [Active(name("b")), CaughtUp]);
 }
+
+#[tokio::test]
+async fn a_reader_may_begin_at_a_frame_that_is_yet_to_come() {
+    let track = producer(Retention::default());
+    let mut writing = track.append_group();
+    let reader = |frame| {
+        let mut group = track.consume().group(0).unwrap();
+        assert!(group.seek(frame));
+        group
+    };
+    let (mut second, mut third, mut behind, mut beyond) = (reader(1), reader(2), reader(3), reader(4));
+    writing.write_frame("a").unwrap();
+    assert_eq!(now_or_never(second.read_frame()), None);
+    writing.write_frame("b").unwrap();
+    assert_eq!(second.read_frame().await.unwrap().unwrap(), "b");
+    assert_eq!(now_or_never(third.next_frame()).map(drop), None);
+    writing.write_frame("c").unwrap();
+    assert_eq!(third.read_frame().await.unwrap().unwrap(), "c");
+    assert_eq!(now_or_never(behind.read_frame()), None);
+    assert_eq!(now_or_never(beyond.read_frame()), None);
+    assert_eq!(behind.end(), None);
+    writing.finish().unwrap();
+    assert_eq!(third.read_frame().await, Ok(None));
+    assert_eq!(behind.read_frame().await, Ok(None));
+    assert_eq!(beyond.read_frame().await, Err(GroupError::Reset(Reason::OutOfRange)));
+    assert_eq!(beyond.end(), Some(Ok(())));
+}
+
+#[tokio::test]
+async fn a_group_on_its_own_is_read_as_long_as_a_reader_is_left() {
+    let (mut writing, mut group, mut unread) = GroupProducer::alone(7, 3, &Retention::default());
+    writing.write_frame("three").unwrap();
+    writing.write_frame("four").unwrap();
+    assert!(!group.seek(2), "it begins behind that");
+    assert!(group.seek(4));
+    assert_eq!(group.read_frame().await.unwrap().unwrap(), "four");
+    let clone = group.clone();
+    drop(group);
+    assert!(unread.try_recv().is_err_and(|error| error == tokio::sync::oneshot::error::TryRecvError::Empty));
+    drop(clone);
+    assert!(unread.await.is_err());
+}

@@ -50,6 +50,7 @@ pub(super) struct Counts {
     pub(super) requests: usize,
     pub(super) subscriptions: usize,
     pub(super) watches: usize,
+    pub(super) fetches: usize,
 }
 
 /// Numbers seen, as runs: a number left out for ever costs one run, not all that come after it.
@@ -135,6 +136,7 @@ impl Endpoint {
         let full = match kind {
             RequestKind::Subscribe => self.counts.subscriptions >= self.limits.subscriptions,
             RequestKind::Announce => self.counts.watches >= self.limits.watches,
+            RequestKind::Fetch => self.counts.fetches >= self.limits.fetches,
             _ => false,
         };
         if full || self.counts.requests >= self.limits.requests {
@@ -278,6 +280,7 @@ impl Endpoint {
             match kind {
                 RequestKind::Subscribe => self.counts.subscriptions += 1,
                 RequestKind::Announce => self.counts.watches += 1,
+                RequestKind::Fetch => self.counts.fetches += 1,
                 _ => {}
             }
         }
@@ -339,6 +342,7 @@ impl Endpoint {
             match request.kind {
                 RequestKind::Subscribe => self.counts.subscriptions -= 1,
                 RequestKind::Announce => self.counts.watches -= 1,
+                RequestKind::Fetch => self.counts.fetches -= 1,
                 _ => {}
             }
         }

@@ -17,6 +17,8 @@ pub struct Limits {
     pub subscriptions: usize,
     /// Announce streams of the peer that are open at a time.
     pub watches: usize,
+    /// Fetches of the peer that are open at a time. Each may hold one group in memory.
+    pub fetches: usize,
     /// Names that the peer may have announced to us at a time, over all our announce streams.
     pub announced: usize,
     /// Group streams of the peer that are open at a time.
@@ -40,6 +42,7 @@ impl Default for Limits {
             requests: 1200,
             subscriptions: 1024,
             watches: 64,
+            fetches: 64,
             announced: 1 << 16,
             groups: 1024,
             outbox_bytes: 1 << 20,

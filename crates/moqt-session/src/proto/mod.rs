@@ -4,6 +4,7 @@
 //! connection; the driver carries its outputs to streams and feeds it what streams bring.
 
 mod endpoint;
+mod fetch;
 mod limits;
 mod message;
 mod priority;

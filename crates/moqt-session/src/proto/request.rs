@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 
 use moqt_transport::Code;
-use moqt_wire::Namespace;
+use moqt_wire::{FullTrackName, Namespace, Priority};
 
-use super::message::{Gap, Info, Message, Subscribe, SubscribeUpdate};
+use super::message::{Fetch, Gap, Info, Message, Subscribe, SubscribeUpdate};
 use crate::{
     error::{RequestError, SessionError},
     model::{Announced, Interest},
 };
-use moqt_wire::FullTrackName;
 
 /// Names a request inside a session, whichever side opened it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,6 +84,10 @@ pub(crate) enum Event {
     Unwatched { request: RequestId },
     /// The peer asks about a track: answer with `answer_info` or `refuse`.
     InfoAsked { request: RequestId, name: FullTrackName },
+    /// The peer wants one group: answer with `serve_fetch` or `refuse`.
+    FetchAsked { request: RequestId, fetch: Fetch },
+    /// The peer ranks its fetch anew.
+    FetchUpdated { request: RequestId, priority: Priority },
     /// Our subscription was accepted.
     Accepted { request: RequestId, info: Info },
     /// Groups of our subscription will not come.
@@ -115,12 +118,18 @@ pub(super) enum State {
     Watched { interest: Interest },
     /// The peer's question waits for our answer.
     InfoAsked,
+    /// The peer's fetch waits for our answer.
+    FetchAsked,
+    /// The peer's fetch is answered, by frames that pass by here.
+    FetchServing,
     /// Our subscription waits for the answer.
     Subscribing { id: u64 },
     /// Our subscription was accepted.
     Subscribed { id: u64 },
     /// We watch the peer's names.
     Watching { interest: Interest, active: BTreeSet<Namespace>, caught_up: bool },
+    /// The frames of our fetch come, or a refusal will.
+    Fetching,
     /// Our question waits for the answer.
     Asking,
     /// Nothing more will be said on it but the ends of its halves.
@@ -137,9 +146,12 @@ impl State {
             Self::Draining => "unsubscribed",
             Self::Watched { .. } => "watched",
             Self::InfoAsked => "asked for info",
+            Self::FetchAsked => "asked for a group",
+            Self::FetchServing => "serving a fetch",
             Self::Subscribing { .. } => "subscribing",
             Self::Subscribed { .. } => "subscribed",
             Self::Watching { .. } => "watching",
+            Self::Fetching => "fetching",
             Self::Asking => "asking for info",
             Self::Done => "done",
         }

@@ -42,8 +42,13 @@ impl Endpoint {
                 request.state = State::InfoAsked;
                 self.event(Event::InfoAsked { request: id, name });
             }
-            // Fetch is refused until the cache can serve it.
-            (State::Opened, Message::Fetch(_)) => self.fail(id, Reason::NotFound),
+            (State::Opened, Message::Fetch(fetch)) => {
+                request.state = State::FetchAsked;
+                self.event(Event::FetchAsked { request: id, fetch });
+            }
+            (State::FetchAsked | State::FetchServing, Message::FetchUpdate(priority)) => {
+                self.event(Event::FetchUpdated { request: id, priority });
+            }
             // The other side's late wishes.
             (State::Draining | State::Done, _) => {}
             (state, message) => {
@@ -69,7 +74,7 @@ impl Endpoint {
                 self.handle_malformed(id, PeerMisbehaved::EndedEarly(first));
             }
             // The question is complete; the answer follows. Spec: digest 2.3.
-            (State::InfoAsked, None) => {}
+            (State::InfoAsked | State::FetchAsked | State::FetchServing, None) => {}
             // The answer is still due; what follows it is not wanted.
             (State::Asked(_), None) => {
                 if let Some(request) = self.requests.get_mut(&id) {
@@ -185,7 +190,7 @@ impl Endpoint {
         self.done_if(id, |_| true);
     }
 
-    fn done_if(&mut self, id: RequestId, check: impl Fn(&State) -> bool) -> bool {
+    pub(super) fn done_if(&mut self, id: RequestId, check: impl Fn(&State) -> bool) -> bool {
         match self.requests.get_mut(&id) {
             Some(request) if check(&request.state) => {
                 request.state = State::Done;

@@ -8,9 +8,9 @@ use std::{
 
 use bytes::Bytes;
 use moqt_session::{
-    AnnounceConsumer, AnnounceProducer, Config, FrameMeta, GroupConsumer, GroupError, Handshake, InfoRequest,
-    Interest, Origin, Retention, Session, SubscribeOptions, Subscription, TrackInfo, TrackProducer,
-    TrackRequest, Tracks,
+    AnnounceConsumer, AnnounceProducer, Config, FetchRequest, FrameMeta, GroupConsumer, GroupError,
+    Handshake, InfoRequest, Interest, Origin, Retention, Session, SubscribeOptions, Subscription, TrackInfo,
+    TrackProducer, TrackRequest, Tracks,
 };
 use moqt_sim::{
     Link, Settings, Sim, SimConnection,
@@ -256,6 +256,7 @@ pub struct Silent {
     pub names: AnnounceProducer,
     pub tracks: Mutex<Vec<TrackRequest>>,
     pub infos: Mutex<Vec<InfoRequest>>,
+    pub fetches: Mutex<Vec<FetchRequest>>,
 }
 
 impl Origin for Silent {
@@ -269,5 +270,9 @@ impl Origin for Silent {
 
     fn info(&self, request: InfoRequest) {
         self.infos.lock().unwrap().push(request);
+    }
+
+    fn fetch(&self, request: FetchRequest) {
+        self.fetches.lock().unwrap().push(request);
     }
 }
