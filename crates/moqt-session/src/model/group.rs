@@ -17,7 +17,7 @@ use super::{
     clock::now,
     frame::{FrameConsumer, FrameMeta, FrameProducer},
     track::{Retention, TrackShared},
-    wait::{Place, WaitList},
+    wait::{Place, WaitList, Waiting},
 };
 use crate::error::{GroupError, Reason};
 
@@ -240,6 +240,20 @@ impl GroupProducer {
             state.ended_at = Some(now());
             state.readers.wake();
         }
+    }
+
+    /// Waits until retention has let go of the group, or it ended otherwise. Cancel safe.
+    pub(crate) async fn let_go(&self) -> GroupError {
+        let mut waiting = Waiting::new(|place| self.shared.lock().expiry.leave(place));
+        std::future::poll_fn(|cx| {
+            let mut state = self.shared.lock();
+            if let Some(Err(error)) = &state.end {
+                return Poll::Ready(error.clone());
+            }
+            state.expiry.wait(&mut waiting.place, cx);
+            Poll::Pending
+        })
+        .await
     }
 
     pub(crate) fn begin_frame(&self, meta: FrameMeta) -> Result<(), GroupError> {
