@@ -1,4 +1,4 @@
-//! Fuzzing of the wire crate, with cargo-fuzz or with the compiler's own instrumentation.
+//! Fuzzing of the wire and session crates, with cargo-fuzz or with the compiler's own instrumentation.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::shell::{self, Steps};
 
-const CRATE: &str = "crates/moqt-wire/fuzz";
+/// Where the targets are: the name that stands for all of a crate's, and its folder.
+const CRATES: [(&str, &str); 2] =
+    [("wire", "crates/moqt-wire/fuzz"), ("session", "crates/moqt-session/fuzz")];
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
 /// What cargo-fuzz hands to the compiler, as far as the targets need it.
@@ -18,15 +20,21 @@ const RUSTFLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-
     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions \
     -Zsanitizer=address --cfg fuzzing";
 
-/// Runs one target, or each in turn for `wire`, for a time each.
+/// Runs one target, or each in turn for the name of a crate, for a time each.
 pub(crate) fn run(target: &str, duration: Duration) -> Result<()> {
-    let dir = shell::root().join(CRATE);
-    let targets = targets(&dir)?;
-    let chosen: Vec<String> = match target {
-        "wire" => targets,
-        _ if targets.iter().any(|name| name == target) => vec![target.to_owned()],
-        _ => bail!("no fuzz target {target}; there are: {}", targets.join(", ")),
-    };
+    let mut chosen = Vec::new();
+    let mut known = Vec::new();
+    for (layer, folder) in CRATES {
+        for name in targets(folder)? {
+            if target == layer || target == name {
+                chosen.push((folder, name.clone()));
+            }
+            known.push(name);
+        }
+    }
+    if chosen.is_empty() {
+        bail!("no fuzz target {target}; there are: {}", known.join(", "));
+    }
     let cargo_fuzz = shell::works(&mut shell::cargo(["fuzz", "--version"]));
     if !cargo_fuzz {
         println!("cargo-fuzz is not installed: instrumenting by compiler flags instead");
@@ -35,17 +43,19 @@ pub(crate) fn run(target: &str, duration: Duration) -> Result<()> {
         }
     }
     let mut steps = Steps::new("xtask fuzz");
-    for name in chosen {
+    for (folder, name) in chosen {
+        let dir = shell::root().join(folder);
         steps.step(&name, || {
-            if cargo_fuzz { with_tool(&name, duration) } else { by_hand(&dir, &name, duration) }
+            if cargo_fuzz { with_tool(folder, &name, duration) } else { by_hand(&dir, &name, duration) }
         });
     }
     steps.finish()
 }
 
-fn targets(dir: &Path) -> Result<Vec<String>> {
-    let sources = dir.join("fuzz_targets");
-    let entries = fs::read_dir(&sources).with_context(|| format!("no fuzz targets: {CRATE}/fuzz_targets"))?;
+fn targets(folder: &str) -> Result<Vec<String>> {
+    let sources = shell::root().join(folder).join("fuzz_targets");
+    let entries =
+        fs::read_dir(&sources).with_context(|| format!("no fuzz targets: {folder}/fuzz_targets"))?;
     let mut names = Vec::new();
     for entry in entries {
         let path = entry?.path();
@@ -55,14 +65,14 @@ fn targets(dir: &Path) -> Result<Vec<String>> {
     }
     names.sort();
     if names.is_empty() {
-        bail!("{CRATE}/fuzz_targets is empty");
+        bail!("{folder}/fuzz_targets is empty");
     }
     Ok(names)
 }
 
 /// The instrumentation is unstable; the variable opens it on a stable compiler.
-fn with_tool(name: &str, duration: Duration) -> Result<()> {
-    let mut command = shell::cargo(["fuzz", "run", "--fuzz-dir", CRATE, name, "--"]);
+fn with_tool(folder: &str, name: &str, duration: Duration) -> Result<()> {
+    let mut command = shell::cargo(["fuzz", "run", "--fuzz-dir", folder, name, "--"]);
     shell::run(command.arg(limit(duration)).env("RUSTC_BOOTSTRAP", "1"))
 }
 

@@ -23,15 +23,29 @@ pub fn moqt() -> &'static Path {
     PATH.get_or_init(|| build().expect("moqt can be built"))
 }
 
+/// An example of this build, by its name, built if it is not there yet.
+///
+/// # Panics
+///
+/// When it cannot be built.
+pub fn example(name: &str) -> PathBuf {
+    built(&format!("examples/{name}"), &["--package", "moqt-examples", "--examples"])
+        .expect("examples can be built")
+}
+
 fn build() -> Result<PathBuf> {
+    built("moqt", &["--package", "moqt-cli"])
+}
+
+fn built(program: &str, package: &[&str]) -> Result<PathBuf> {
     // Tests lie in target/PROFILE/deps, programs in target/PROFILE.
     let test = std::env::current_exe()?;
     let folder = test.ancestors().nth(2).context("tests lie in a target folder")?;
-    let path = folder.join(format!("moqt{}", std::env::consts::EXE_SUFFIX));
+    let path = folder.join(format!("{program}{}", std::env::consts::EXE_SUFFIX));
     if !path.exists() {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--package", "moqt-cli"]);
+        build.args(["build", "--quiet"]).args(package);
         if folder.ends_with("release") {
             build.arg("--release");
         }
@@ -129,7 +143,16 @@ impl Process {
     ///
     /// When it cannot be started.
     pub fn start_with(args: &[&str], stdin: Stdio) -> Self {
-        let mut child = Command::new(moqt())
+        Self::run(moqt(), args, stdin)
+    }
+
+    /// Starts any program with these arguments and this input.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    pub fn run(program: &Path, args: &[&str], stdin: Stdio) -> Self {
+        let mut child = Command::new(program)
             .args(args)
             .env_remove("CARGO")
             .env_remove("RUST_LOG")
@@ -137,7 +160,7 @@ impl Process {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("moqt starts");
+            .expect("the program starts");
         let (stdout, stderr) = (Lines::default(), Lines::default());
         if let Some(pipe) = child.stdout.take() {
             stdout.follow(pipe);
@@ -228,6 +251,11 @@ impl Process {
     /// Whether the program still runs.
     pub fn runs(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Closes the program's input.
+    pub fn close_input(&mut self) {
+        drop(self.child.stdin.take());
     }
 
     /// Kills the program without warning.

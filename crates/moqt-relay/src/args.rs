@@ -128,6 +128,10 @@ pub struct Args {
     )]
     pub transfork_04: Transfork04,
 
+    /// Keep clients apart by the host name that they asked for, not only by the URL's path
+    #[arg(long, env = "MOQT_SCOPE_BY_HOST", value_parser = FalseyValueParser::new())]
+    pub scope_by_host: bool,
+
     /// Congestion control
     #[arg(long, value_name = "NAME", env = "MOQT_CONGESTION", value_enum, default_value_t)]
     pub congestion: CongestionArg,

@@ -24,6 +24,9 @@ pub struct Options {
     pub session: SessionConfig,
     /// What is kept of each track for subscribers that come late or fall behind.
     pub retention: Retention,
+    /// Whether the host that a client asked for is part of its scope, beside the path. Off, a relay that is reached
+    /// by several names is one place; on, it serves each name as if it were alone. Addresses are no names.
+    pub scope_by_host: bool,
     /// What peers may make grow.
     pub limits: Limits,
 }
@@ -40,6 +43,7 @@ impl Options {
             transport: TransportOptions::default(),
             session: SessionConfig::default(),
             retention: Retention::default(),
+            scope_by_host: false,
             limits: Limits::default(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -49,6 +49,7 @@ pub(crate) struct Shared {
     settings: Arc<Settings>,
     scopes: Mutex<BTreeMap<String, Arc<Scope>>>,
     next_session: AtomicU64,
+    scope_by_host: bool,
     pub(crate) fingerprint: Option<Fingerprint>,
     closing: watch::Sender<bool>,
 }
@@ -73,17 +74,33 @@ impl Shared {
         self.scopes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The names of one scope.
+    /// The names of one scope: `/path`, or `host/path` where hosts count.
     pub(crate) fn names(&self, scope: &str) -> Vec<Namespace> {
-        let scope = self.scopes().get(scope_name(scope)).cloned();
+        let (host, path) = scope.split_at(scope.find('/').unwrap_or(scope.len()));
+        let scope = self.scopes().get(&(host.to_owned() + &scope_name(path))).cloned();
         scope.map(|scope| scope.names()).unwrap_or_default()
     }
 }
 
 /// The scope that a URL's path, with its query, leads to.
-fn scope_name(path: &str) -> &str {
+fn scope_name(path: &str) -> String {
     let path = path.split('?').next().unwrap_or_default();
-    path.strip_suffix('/').unwrap_or(path)
+    let path = path.strip_suffix('/').unwrap_or(path);
+    if path.is_empty() || path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+}
+
+/// The name of a host, without its port; `None` for addresses, which raw QUIC does not carry.
+fn host_name(authority: &str) -> Option<String> {
+    let bare = authority.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(authority);
+    if bare.parse::<IpAddr>().is_ok() || authority.parse::<SocketAddr>().is_ok() {
+        return None;
+    }
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    (!host.is_empty()).then_some(host)
 }
 
 /// A session's place in its scope. Dropped, the session leaves, and takes everything of its own with it.
@@ -96,10 +113,12 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    /// A new session, come by this path and query.
-    pub(crate) fn new(shared: &Arc<Shared>, path: &str) -> Self {
+    /// A new session, come by this host, path and query.
+    pub(crate) fn new(shared: &Arc<Shared>, authority: Option<&str>, path: &str) -> Self {
         let session = SessionId(shared.next_session.fetch_add(1, Ordering::Relaxed));
-        let name = scope_name(path).to_owned();
+        let host = if shared.scope_by_host { authority.and_then(host_name) } else { None };
+        // Neither a host nor a path that begins with `/` can be taken for the other.
+        let name = host.unwrap_or_default() + &scope_name(path);
         let mut scopes = shared.scopes();
         let scope = scopes.entry(name.clone()).or_insert_with(|| Scope::new(Arc::clone(&shared.settings)));
         let scope = Arc::clone(scope);
@@ -153,7 +172,7 @@ impl Relay {
         if let Some(address) = options.http.filter(|address| !is_bound(*address)) {
             http.push(http::bind(address)?);
         }
-        let Options { certificate, retention, limits, .. } = options;
+        let Options { certificate, retention, limits, scope_by_host, .. } = options;
         let settings = Settings {
             retention,
             answer: limits.answer,
@@ -168,6 +187,7 @@ impl Relay {
             settings: Arc::new(settings),
             scopes: Mutex::default(),
             next_session: AtomicU64::new(0),
+            scope_by_host,
             fingerprint: certificate.fingerprint(),
             closing: watch::Sender::new(false),
         };
@@ -343,7 +363,21 @@ impl Handle {
 
 #[cfg(test)]
 mod tests {
-    use super::scope_name;
+    use super::{host_name, scope_name};
+
+    #[test]
+    fn a_host_counts_by_its_name_and_addresses_do_not() {
+        for (authority, name) in [
+            ("relay.example", Some("relay.example")),
+            ("Relay.Example.:4443", Some("relay.example")),
+            ("127.0.0.1:4443", None),
+            ("[::1]:4443", None),
+            ("::1", None),
+            ("", None),
+        ] {
+            assert_eq!(host_name(authority).as_deref(), name, "{authority}");
+        }
+    }
 
     #[test]
     fn a_scope_is_the_path_without_query_and_last_slash() {
@@ -354,6 +388,7 @@ mod tests {
             ("/room/1", "/room/1"),
             ("/room/1/?x=/", "/room/1"),
             ("/room//", "/room/"),
+            ("room/1", "/room/1"),
         ] {
             assert_eq!(scope_name(path), scope, "{path}");
         }

@@ -70,7 +70,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 fn options(args: Args) -> anyhow::Result<Options> {
     let bind = addresses(&args)?;
     let certificate = certificate(&args)?;
-    let Args { http, dev, transfork_04, congestion, idle_timeout, max_sessions, cache_age, .. } = args;
+    let Args {
+        http,
+        dev,
+        transfork_04,
+        congestion,
+        idle_timeout,
+        max_sessions,
+        cache_age,
+        scope_by_host,
+        ..
+    } = args;
     let mut options = Options::new(certificate);
     options.listen = bind
         .iter()
@@ -83,6 +93,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
     options.transport.keep_alive = options.transport.keep_alive.map(|every| every.min(idle_timeout / 3));
     options.session.unmarked_04 = transfork_04.into();
     options.retention = Retention::max_age(cache_age);
+    options.scope_by_host = scope_by_host;
     options.limits.sessions = max_sessions;
     Ok(options)
 }

@@ -32,7 +32,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, incoming: Incoming, handshake: Ow
         warn!(%remote, limit = shared.limits.sessions, "too many sessions");
         return request.refuse(Reason::TooMany);
     };
-    let membership = Membership::new(&shared, request.path());
+    let membership = Membership::new(&shared, request.authority(), request.path());
     let id = membership.session.0;
     let (carrier, version) = (request.carrier(), request.version());
     info!(id, %remote, ?carrier, %version, scope = membership.name(), "session began");

@@ -146,6 +146,38 @@ async fn scopes_do_not_see_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_name_is_part_of_the_scope_where_that_is_wanted() {
+    bounded(async {
+        for by_host in [false, true] {
+            let mut options = options();
+            options.scope_by_host = by_host;
+            let relay = TestRelay::with(options);
+            for scheme in SCHEMES {
+                let by_name = |path: &str| -> moqt::Url {
+                    format!("{scheme}://localhost:{}{path}", relay.address().port()).parse().unwrap()
+                };
+                let publisher = relay.connect_by(relay.client(), by_name("/room")).await;
+                let (cam, _published) = publisher.publish("cam");
+                let inside = relay.connect_by(relay.client(), by_name("/room/")).await;
+                let mut reader = inside.subscribe("cam").await;
+                write(cam.append_group(), &[b"seen"]);
+                assert_eq!(read(&mut reader).await.1, ["seen"]);
+
+                let by_address = relay.connect_to(scheme, "/room").await;
+                match (by_host, by_address.try_subscribe("cam").await) {
+                    (false, Ok(_)) => {}
+                    (true, result) => assert_eq!(refused(result), Reason::NotFound, "{scheme}"),
+                    (false, Err(error)) => panic!("{scheme}: {error}"),
+                }
+                drop((publisher, inside, by_address));
+                until("all have left", || relay.counters().sessions == 0).await;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_left_of_sessions_that_are_over() {
     bounded(async {
         let relay = TestRelay::start();

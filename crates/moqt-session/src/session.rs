@@ -32,8 +32,8 @@ use crate::{
 pub struct Config {
     /// Versions to offer or accept, most wanted first.
     pub versions: Vec<Version>,
-    /// Which encoding stands behind version 04 of Transfork when the handshake does not say. Deployed peers
-    /// never say: [`Version::TRANSFORK_04_RS12`] or [`Version::TRANSFORK_04_RS9`].
+    /// Which encoding stands behind version 04 of Transfork when the handshake does not say, and `versions` name no
+    /// deployed one. Deployed peers never say: [`Version::TRANSFORK_04_RS12`] or [`Version::TRANSFORK_04_RS9`].
     pub unmarked_04: Version,
     /// Path and query that a client names on carriers without a URL.
     pub path: Option<String>,

@@ -108,12 +108,12 @@ fn a_peer_that_does_not_read_what_it_fetches_holds_nothing_up() {
         write_group(&live, &[&[7; 3_000_000]]);
         let mut stream = peer.request(StreamKind::Fetch, &wanted()).await;
         sim.sleep(secs(5)).await;
-        assert_eq!(live.consume().held_bytes(), 3_000_000);
+        assert!(live.consume().held_bytes() >= 3_000_000);
         for _ in 0..3 {
             write_group(&live, &[b"x"]);
         }
         stream.expect_reset(code::EXPIRED).await;
-        assert_eq!(live.consume().held_bytes(), 2);
+        assert!(live.consume().held_bytes() < 1000);
         still_answers(&peer).await;
     });
 }

@@ -147,3 +147,52 @@ fn what_is_flushed_was_read_before_the_session_closes() {
         });
     }
 }
+
+#[test]
+fn a_group_without_frames_arrives_empty_and_finished() {
+    for version in VERSIONS {
+        for_each_seed(move |sim| async move {
+            let (publisher, subscriber) = connected(&sim, calm(), version).await;
+            let live = track("cam/video");
+            let _published = publisher.tracks.publish(live.consume()).unwrap();
+            write_group(&live, &[]);
+            let wanted = subscriber.session.subscriber();
+            let mut track =
+                wanted.subscribe(name("cam/video"), SubscribeOptions::default()).await.unwrap().into_track();
+            let mut group = track.next_group().await.unwrap().unwrap();
+            assert_eq!(group.sequence(), 0, "{version}");
+            assert_eq!(group.read_frame().await, Ok(None), "{version}");
+        });
+    }
+}
+
+#[test]
+fn two_tracks_flow_side_by_side() {
+    for_each_seed(|sim| async move {
+        let (publisher, subscriber) = connected(&sim, calm(), Version::TRANSFORK_04).await;
+        let lives = ["cam/video", "cam/audio"].map(track);
+        let _published = lives.each_ref().map(|live| publisher.tracks.publish(live.consume()).unwrap());
+        let wanted = subscriber.session.subscriber();
+        let mut readers = Vec::new();
+        for live in &lives {
+            let subscription =
+                wanted.subscribe(live.name().clone(), SubscribeOptions::default()).await.unwrap();
+            readers.push(subscription.into_track());
+        }
+        for number in 0..10u8 {
+            write_group(&lives[0], &[&[number, 0]]);
+            write_group(&lives[1], &[&[number, 1]]);
+        }
+        for (which, reader) in readers.iter_mut().enumerate() {
+            let mut seen = Vec::new();
+            while seen.len() < 10 {
+                let mut group = reader.next_group().await.unwrap().unwrap();
+                let frame = group.read_frame().await.unwrap().unwrap();
+                assert_eq!(frame[..], [group.sequence() as u8, which as u8]);
+                seen.push(group.sequence());
+            }
+            seen.sort_unstable();
+            assert_eq!(seen, (0..10).collect::<Vec<_>>());
+        }
+    });
+}

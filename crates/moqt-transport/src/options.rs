@@ -31,6 +31,8 @@ pub struct TransportOptions {
     /// Unidirectional streams that the peer may have open at once; over WebTransport HTTP/3 takes three.
     pub max_uni_streams: u32,
     /// Bidirectional streams that the peer may have open at once; over WebTransport HTTP/3 takes one.
+    ///
+    /// Beyond it the peer waits without a word, so it should lie above whatever limit is answered with one.
     pub max_bidi_streams: u32,
     /// Silence after which a connection counts as dead; the smaller one of both sides holds. `None` for never.
     pub idle_timeout: Option<Duration>,
@@ -51,7 +53,7 @@ impl Default for TransportOptions {
         Self {
             congestion: Congestion::Cubic,
             max_uni_streams: 4096,
-            max_bidi_streams: 1024,
+            max_bidi_streams: 1280,
             idle_timeout: Some(Duration::from_secs(30)),
             keep_alive: Some(Duration::from_secs(4)),
             stream_window: 1_250_000,

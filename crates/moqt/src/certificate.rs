@@ -63,7 +63,12 @@ impl Certificate {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::new(hosts.to_vec())?;
         params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, hosts.first().map_or("moqt", String::as_str));
+        // No two have the same subject: of a namesake among the trusted roots TLS would say that the signature is bad,
+        // not that the issuer is unknown.
+        let mark: String =
+            key.public_key_raw().iter().rev().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let host = hosts.first().map_or("moqt", String::as_str);
+        params.distinguished_name.push(DnType::CommonName, format!("{host} {mark}"));
         let now = now();
         // Clocks differ; browsers count the whole span, so the hour comes off its end.
         params.not_before = now - rcgen_hours(1);

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use moqt_session::{Config, Handshake, Origin, Session, Tracks};
-use moqt_transport::{Code, Dialer, NetConnection, TransportOptions};
+use moqt_transport::{Code, Dialer, Fingerprint, NetConnection, TransportOptions};
 
 use crate::{
     error::ConnectError,
@@ -42,9 +42,14 @@ impl Default for ClientOptions {
 pub struct Client {
     options: Arc<ClientOptions>,
     dialer: Dialer,
-    /// Dialers that pin a fetched fingerprint, kept so that [`wait_idle`](Self::wait_idle) knows them.
-    pinned: Arc<std::sync::Mutex<Vec<Dialer>>>,
+    /// Dialers by the fetched fingerprint that they pin, the newest last.
+    pinned: Arc<std::sync::Mutex<Pinned>>,
 }
+
+type Pinned = Vec<(Fingerprint, Dialer)>;
+
+/// Most dialers that are kept for certificates by their fingerprint.
+const MAX_PINNED: usize = 8;
 
 impl Client {
     /// Reads the trusted roots and opens sockets. Must be called within a tokio runtime.
@@ -96,31 +101,56 @@ impl Client {
     pub async fn wait_idle(&self) {
         self.dialer.wait_idle().await;
         let pinned = std::mem::take(&mut *self.pinned());
-        for dialer in pinned {
+        for (_, dialer) in pinned {
             dialer.wait_idle().await;
         }
+    }
+
+    /// Moves the raw QUIC connections of the socket's address family to another socket, as after a change of network.
+    ///
+    /// Sessions and their subscriptions go on: the server learns the new address from the next packet. Over
+    /// WebTransport connections stay where they are.
+    ///
+    /// # Errors
+    ///
+    /// When the socket cannot be used; connections stay where they are then.
+    pub fn rebind(&self, socket: std::net::UdpSocket) -> std::io::Result<()> {
+        self.dialer.rebind(socket)
     }
 
     /// Closes all connections at once.
     pub fn close(&self) {
         self.dialer.close(Code::NONE, "");
-        for dialer in self.pinned().iter() {
+        for (_, dialer) in self.pinned().iter() {
             dialer.close(Code::NONE, "");
         }
     }
 
-    fn pinned(&self) -> std::sync::MutexGuard<'_, Vec<Dialer>> {
+    fn pinned(&self) -> std::sync::MutexGuard<'_, Pinned> {
         self.pinned.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The dialer that trusts this certificate; each costs sockets, so it is made once.
+    fn pin(&self, fingerprint: Fingerprint) -> Result<Dialer, ConnectError> {
+        let mut pinned = self.pinned();
+        if let Some((_, dialer)) = pinned.iter().find(|(known, _)| *known == fingerprint) {
+            return Ok(dialer.clone());
+        }
+        let tls = ClientTls { fingerprints: vec![fingerprint], ..ClientTls::default() };
+        let dialer = dialer(&self.options, &tls)?;
+        if pinned.len() >= MAX_PINNED {
+            // Its connections live on without it.
+            pinned.remove(0);
+        }
+        pinned.push((fingerprint, dialer.clone()));
+        Ok(dialer)
     }
 
     async fn dial(&self, url: &Url) -> Result<NetConnection, ConnectError> {
         let failed = |source| ConnectError::Dial { url: url.clone(), source };
         let dialer = if url.scheme() == Scheme::Fingerprint && !self.options.tls.disable_verify {
             let fingerprint = fingerprint::fetch(url, self.options.connect_timeout).await?;
-            let tls = ClientTls { fingerprints: vec![fingerprint], ..ClientTls::default() };
-            let dialer = dialer(&self.options, &tls)?;
-            self.pinned().push(dialer.clone());
-            dialer
+            self.pin(fingerprint)?
         } else {
             self.dialer.clone()
         };

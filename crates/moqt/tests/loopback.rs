@@ -1,5 +1,7 @@
 //! Client and server of the facade over real sockets, on both carriers.
 
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
 use std::{sync::Arc, time::Duration};
 
 use moqt::{
@@ -98,4 +100,78 @@ async fn accepting_forever(server: &Server) {
             let _ = incoming.handshake().await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_client_that_changes_its_address_loses_no_group() {
+    bounded(async {
+        let certificate = certificate();
+        let server = serve(certificate.clone());
+        let tracks = Tracks::new();
+        let track = TrackProducer::new("a/b".parse().unwrap(), TrackInfo::default(), Retention::default());
+        let _published = tracks.publish(track.consume()).unwrap();
+        let serving = async {
+            let request = server.accept().await.unwrap().handshake().await.unwrap();
+            request.start(Arc::new(tracks))
+        };
+        let client = trusting(&certificate);
+        let url = url("moqf", &server, "/");
+        let (session, served) = tokio::join!(client.connect(&url), serving);
+        let session = session.unwrap();
+        let wanted = session.subscriber();
+        let mut reader =
+            wanted.subscribe("a/b".parse().unwrap(), SubscribeOptions::default()).await.unwrap().into_track();
+
+        let mut seen = Vec::new();
+        for number in 0..60u64 {
+            if number % 20 == 10 {
+                // Another port stands for another network.
+                client.rebind(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+            }
+            let mut group = track.append_group();
+            group.write_frame(vec![number as u8; 5000]).unwrap();
+            group.finish().unwrap();
+            if number % 2 == 0 {
+                // Half of the groups are written while others are on their way.
+                continue;
+            }
+            for _ in 0..2 {
+                let mut group = reader.next_group().await.unwrap().unwrap();
+                let frame = group.read_frame().await.unwrap().unwrap();
+                assert_eq!(frame, vec![group.sequence() as u8; 5000]);
+                seen.push(group.sequence());
+            }
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (0..60).collect::<Vec<_>>());
+        // The session is the same one, and asks over the new path.
+        let info = wanted.info("a/b".parse().unwrap()).await.unwrap();
+        assert_eq!(info.latest, Some(59));
+        session.close().await;
+        served.closed().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_vouches_for_has_an_unknown_issuer() {
+    bounded(async {
+        let server = serve(certificate());
+        let client = Client::new(ClientOptions::default()).unwrap();
+        for scheme in ["https", "moqf"] {
+            let url = url(scheme, &server, "/");
+            let error = tokio::select! {
+                session = client.connect(&url) => session.unwrap_err(),
+                () = accepting_forever(&server) => unreachable!(),
+            };
+            let mut words = error.to_string();
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                words = format!("{words}: {cause}");
+                source = cause.source();
+            }
+            assert!(words.contains("unknown issuer"), "{scheme}: {words}");
+        }
+    })
+    .await;
 }

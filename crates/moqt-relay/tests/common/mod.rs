@@ -128,8 +128,12 @@ impl TestRelay {
     }
 
     pub async fn connect_as(&self, client: Client, scheme: &str, path: &str) -> Peer {
+        self.connect_by(client, self.url(scheme, path)).await
+    }
+
+    /// Connects by another name than the address.
+    pub async fn connect_by(&self, client: Client, url: Url) -> Peer {
         let tracks = Tracks::new();
-        let url = self.url(scheme, path);
         let session = client.connect_with(&url, Arc::new(tracks.clone())).await.unwrap();
         Peer { client, session, tracks }
     }

@@ -204,10 +204,11 @@ impl Dialect for Transfork {
             Reason::Version => code::VERSION,
             Reason::UnexpectedStream => code::UNEXPECTED_STREAM,
             Reason::ProtocolViolation => code::PROTOCOL_VIOLATION,
-            Reason::App(app) => return Code(code::APP_BASE.0 + u64::from(app)),
-            Reason::Unknown(code) => return Code(code),
+            Reason::App(app) => moqt_wire::Code(code::APP_BASE.0 + u64::from(app)),
+            Reason::Unknown(code) => moqt_wire::Code(code),
         };
-        Code(code.0)
+        // Deployed peers refuse larger ones where they stand in a message.
+        if code.0 > self.0.spec().code_max { Code(code::INTERNAL.0) } else { Code(code.0) }
     }
 
     fn reason(&self, code: Code) -> Reason {
@@ -289,4 +290,20 @@ fn fetch(fetch: wire::Fetch) -> Message {
         group: fetch.group.0,
         frame: fetch.frame,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_that_the_version_cannot_say_is_an_internal_error() {
+        let huge = Reason::Unknown(1 << 40);
+        assert_eq!(of(Version::TRANSFORK_04).code(huge), Code(1 << 40));
+        for version in [Version::TRANSFORK_04_RS12, Version::TRANSFORK_04_RS9] {
+            assert_eq!(of(version).code(huge), Code(code::INTERNAL.0));
+            let message = Message::Gap(Gap { first: 1, last: 2, code: of(version).code(huge) });
+            of(version).check(&message).unwrap();
+        }
+    }
 }

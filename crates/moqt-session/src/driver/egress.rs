@@ -6,6 +6,7 @@ use std::{
         atomic::{AtomicI32, Ordering},
     },
     task::Poll,
+    time::Duration,
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -21,6 +22,8 @@ use crate::{
 
 /// Most parts gathered for one vectored write.
 const BATCH: usize = 32;
+/// How long a finished group that has expired may still be on its way. Then it waits behind others, and gives way.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
 /// Batches written before other streams of the session get their turn.
 const TURN: usize = 16;
 
@@ -172,10 +175,19 @@ pub(super) async fn frames<S: SendStream>(
         return Sent::Gone;
     }
     let mut sending = Sending { stream, code: dialect.code(Reason::Cancelled), over: false };
+    let too_old = async {
+        group.expired().await;
+        tokio::time::sleep(ON_ITS_WAY).await;
+    };
+    tokio::pin!(too_old);
     let stopped = loop {
         tokio::select! {
             biased;
             stopped = sending.stream.stopped() => break stopped,
+            () = &mut too_old => {
+                sending.code = dialect.code(Reason::Expired);
+                return Sent::Lost(Reason::Expired);
+            }
             // Not all of it need have left.
             wanted = rank.changed(current) => {
                 current = wanted;

@@ -120,7 +120,13 @@ async fn copy<R: RecvStream>(
                 None => break,
             }
         }
-        match stream.read_chunk(CHUNK).await {
+        let read = tokio::select! {
+            biased;
+            read = stream.read_chunk(CHUNK) => read,
+            // A stream that stands still must not keep its place for a group that nobody can read any more.
+            error = group.let_go() => return Err(error),
+        };
+        match read {
             Ok(Some(chunk)) => frames.push(chunk),
             Ok(None) => return frames.finish().map_err(|_| GroupError::WrongSize),
             Err(ReadError::Reset(code)) => return Err(GroupError::Reset(dialect.reason(code))),

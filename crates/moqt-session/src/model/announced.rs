@@ -8,7 +8,7 @@ use std::{
 
 use moqt_wire::Namespace;
 
-use super::wait::{Place, WaitList};
+use super::wait::{WaitList, Waiting};
 
 /// What a watcher of names learns.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,14 +165,13 @@ impl AnnounceProducer {
 
     /// Waits until nobody watches. Cancel safe.
     pub async fn unused(&self) {
-        let mut place = Place::default();
+        let mut waiting = Waiting::new(|place| self.shared.lock().unused.leave(place));
         std::future::poll_fn(|cx| {
             let mut state = self.shared.lock();
             if state.watchers.is_empty() {
-                state.unused.leave(&mut place);
                 return Poll::Ready(());
             }
-            state.unused.wait(&mut place, cx);
+            state.unused.wait(&mut waiting.place, cx);
             Poll::Pending
         })
         .await;

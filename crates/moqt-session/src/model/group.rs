@@ -17,12 +17,16 @@ use super::{
     clock::now,
     frame::{FrameConsumer, FrameMeta, FrameProducer},
     track::{Retention, TrackShared},
-    wait::{Place, WaitList},
+    wait::{Place, WaitList, Waiting},
 };
 use crate::error::{GroupError, Reason};
 
 /// A payload slice shorter than this is copied when it is kept: it may hold a whole receive batch alive.
 const COPY_BELOW: usize = 512;
+
+/// What a frame and a piece of payload cost beside their bytes, so that many small ones count for what they hold.
+const FRAME_COST: u64 = size_of::<FrameEntry>() as u64;
+const CHUNK_COST: u64 = 2 * size_of::<Bytes>() as u64;
 
 /// What tells groups of one track apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,11 +58,15 @@ struct FrameEntry {
 struct State {
     frames: Vec<FrameEntry>,
     chunks: Vec<Bytes>,
-    /// Payload bytes that this group holds.
+    /// What this group holds: payload, and what frames and pieces cost beside it.
     bytes: u64,
+    /// Payload alone, declared frames included.
+    payload: u64,
     end: Option<Result<(), GroupError>>,
     ended_at: Option<Instant>,
     readers: WaitList,
+    /// Who waits for the end of retention alone, so that payload does not wake them.
+    expiry: WaitList,
 }
 
 #[derive(Debug)]
@@ -116,6 +124,7 @@ impl GroupShared {
         state.chunks = Vec::new();
         self.held.fetch_sub(std::mem::take(&mut state.bytes), Ordering::Relaxed);
         state.readers.wake();
+        state.expiry.wake();
     }
 }
 
@@ -177,8 +186,15 @@ impl GroupProducer {
     /// - otherwise the reason for which the group ended before.
     pub fn write_frame(&mut self, payload: impl Into<Bytes>) -> Result<(), GroupError> {
         let payload = payload.into();
-        self.begin_frame(FrameMeta::sized(payload.len() as u64))?;
-        self.append_payload(payload)
+        let held = {
+            let mut state = self.shared.lock();
+            self.shared.begin(&mut state, FrameMeta::sized(payload.len() as u64))?;
+            let held = self.shared.append(&mut state, payload)?;
+            state.readers.wake();
+            held
+        };
+        self.shared.keep_within(held);
+        Ok(())
     }
 
     /// Starts a frame whose bytes follow piece by piece.
@@ -226,50 +242,93 @@ impl GroupProducer {
         }
     }
 
+    /// Waits until retention has let go of the group, or it ended otherwise. Cancel safe.
+    pub(crate) async fn let_go(&self) -> GroupError {
+        let mut waiting = Waiting::new(|place| self.shared.lock().expiry.leave(place));
+        std::future::poll_fn(|cx| {
+            let mut state = self.shared.lock();
+            if let Some(Err(error)) = &state.end {
+                return Poll::Ready(error.clone());
+            }
+            state.expiry.wait(&mut waiting.place, cx);
+            Poll::Pending
+        })
+        .await
+    }
+
     pub(crate) fn begin_frame(&self, meta: FrameMeta) -> Result<(), GroupError> {
-        let mut state = self.shared.lock();
-        state.open()?;
-        if state.frames.len() >= self.shared.max_frames
-            || meta.size > self.shared.max_bytes.saturating_sub(state.bytes)
-        {
-            return Err(self.shared.too_large(&mut state));
-        }
-        let next = state.chunks.len();
-        state.frames.push(FrameEntry { meta, written: 0, chunks: next..next });
-        state.readers.wake();
+        let empty = meta.size == 0;
+        let held = {
+            let mut state = self.shared.lock();
+            let held = self.shared.begin(&mut state, meta)?;
+            if empty {
+                // Otherwise the first payload wakes: a size alone is nothing to send.
+                state.readers.wake();
+            }
+            held
+        };
+        self.shared.keep_within(held);
         Ok(())
     }
 
     /// Appends to the frame begun last; the caller keeps to its size.
     pub(crate) fn append_payload(&self, chunk: Bytes) -> Result<(), GroupError> {
-        if chunk.is_empty() {
-            return Ok(());
-        }
-        let chunk = if chunk.len() < COPY_BELOW { Bytes::copy_from_slice(&chunk) } else { chunk };
-        let len = chunk.len() as u64;
-        let mut state = self.shared.lock();
-        state.open()?;
-        state.chunks.push(chunk);
-        let end = state.chunks.len();
-        let Some(frame) = state.frames.last_mut() else {
-            return Err(GroupError::WrongSize);
+        let held = {
+            let mut state = self.shared.lock();
+            let held = self.shared.append(&mut state, chunk)?;
+            state.readers.wake();
+            held
         };
-        frame.written += len;
-        frame.chunks.end = end;
-        state.bytes += len;
-        let held = self.shared.held.fetch_add(len, Ordering::Relaxed) + len;
-        state.readers.wake();
-        drop(state);
-        if held > self.shared.max_held
-            && let Some(track) = self.shared.track.upgrade()
-        {
-            track.trim();
-        }
+        self.shared.keep_within(held);
         Ok(())
     }
 }
 
 impl GroupShared {
+    /// Adds a frame without payload; returns what the track holds then.
+    fn begin(&self, state: &mut State, meta: FrameMeta) -> Result<u64, GroupError> {
+        state.open()?;
+        if state.frames.len() >= self.max_frames || meta.size > self.max_bytes.saturating_sub(state.payload) {
+            return Err(self.too_large(state));
+        }
+        state.payload += meta.size;
+        let next = state.chunks.len();
+        state.frames.push(FrameEntry { meta, written: 0, chunks: next..next });
+        Ok(self.charge(state, FRAME_COST))
+    }
+
+    /// Adds payload to the last frame; returns what the track holds then.
+    fn append(&self, state: &mut State, chunk: Bytes) -> Result<u64, GroupError> {
+        state.open()?;
+        if chunk.is_empty() {
+            return Ok(self.charge(state, 0));
+        }
+        let chunk = if chunk.len() < COPY_BELOW { Bytes::copy_from_slice(&chunk) } else { chunk };
+        let len = chunk.len() as u64;
+        let end = state.chunks.len() + 1;
+        let Some(frame) = state.frames.last_mut() else {
+            return Err(GroupError::WrongSize);
+        };
+        frame.written += len;
+        frame.chunks.end = end;
+        state.chunks.push(chunk);
+        Ok(self.charge(state, len + CHUNK_COST))
+    }
+
+    fn charge(&self, state: &mut State, cost: u64) -> u64 {
+        state.bytes += cost;
+        self.held.fetch_add(cost, Ordering::Relaxed) + cost
+    }
+
+    /// Asks the track to let go of something where it holds too much.
+    fn keep_within(&self, held: u64) {
+        if held > self.max_held
+            && let Some(track) = self.track.upgrade()
+        {
+            track.trim();
+        }
+    }
+
     fn too_large(&self, state: &mut State) -> GroupError {
         state.end = Some(Err(GroupError::TooLarge));
         state.ended_at = Some(now());
@@ -315,13 +374,22 @@ pub struct GroupConsumer {
     /// Whether the frame at the cursor has been announced to the caller.
     opened: bool,
     place: Place,
+    expiry: Place,
     /// Dropped with the last reader of a group that comes only as long as it is read.
     reading: Option<Arc<oneshot::Sender<Infallible>>>,
 }
 
 impl GroupConsumer {
     pub(super) fn new(shared: Arc<GroupShared>) -> Self {
-        Self { shared, frame: 0, chunk: 0, opened: false, place: Place::default(), reading: None }
+        Self {
+            shared,
+            frame: 0,
+            chunk: 0,
+            opened: false,
+            place: Place::default(),
+            expiry: Place::default(),
+            reading: None,
+        }
     }
 
     /// Goes to the frame of this number in the whole group, which may be yet to come. `false` where the frames here
@@ -497,7 +565,7 @@ impl GroupConsumer {
             if state.end == Some(Err(GroupError::Expired)) {
                 return Poll::Ready(());
             }
-            state.readers.wait(&mut self.place, cx);
+            state.expiry.wait(&mut self.expiry, cx);
             Poll::Pending
         })
         .await;
@@ -541,6 +609,7 @@ impl Clone for GroupConsumer {
             chunk: self.chunk,
             opened: self.opened,
             place: Place::default(),
+            expiry: Place::default(),
             reading: self.reading.clone(),
         }
     }
@@ -548,6 +617,8 @@ impl Clone for GroupConsumer {
 
 impl Drop for GroupConsumer {
     fn drop(&mut self) {
-        self.shared.lock().readers.leave(&mut self.place);
+        let mut state = self.shared.lock();
+        state.readers.leave(&mut self.place);
+        state.expiry.leave(&mut self.expiry);
     }
 }

@@ -79,10 +79,18 @@ impl OrderedGroups {
             let held = !self.groups.is_empty() || !self.gaps.is_empty();
             let event = if held {
                 let patience = if self.next.is_some() { self.patience } else { self.patience.min(SETTLE) };
-                let deadline = *self.waiting.get_or_insert_with(now) + patience;
-                match tokio::time::timeout_at(deadline, self.track.next_event()).await {
-                    Ok(event) => event,
-                    Err(_) => {
+                let since = *self.waiting.get_or_insert_with(now);
+                // A patience beyond the clock is one without end.
+                let late = async {
+                    match since.checked_add(patience) {
+                        Some(deadline) => tokio::time::sleep_until(deadline).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    event = self.track.next_event() => event,
+                    () = late => {
                         self.waiting = None;
                         if let Some(item) = self.skip() {
                             return Ok(Some(item));
@@ -141,9 +149,11 @@ impl OrderedGroups {
         if self.end.is_some() { self.skip() } else { None }
     }
 
-    /// Takes the lowest group that came for the first.
+    /// Takes the lowest number that came, of a group or a gap, for the first.
     fn begin(&mut self) {
-        self.next = self.groups.first_key_value().map(|(&first, _)| first);
+        let group = self.groups.first_key_value().map(|(&first, _)| first);
+        let gap = self.gaps.first_key_value().map(|(&first, _)| first);
+        self.next = group.into_iter().chain(gap).min();
     }
 
     /// Gives up waiting for `next`, or for what may stand before the first group.

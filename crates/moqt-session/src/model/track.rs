@@ -44,7 +44,7 @@ pub struct Retention {
     pub max_age: Duration,
     /// Most groups kept.
     pub max_groups: usize,
-    /// Most payload bytes kept in all groups together.
+    /// Most bytes kept in all groups together: payload, and what it takes to keep it in order.
     pub max_bytes: u64,
     /// Most payload bytes of one group; a group that grows past it is aborted.
     pub max_group_bytes: u64,

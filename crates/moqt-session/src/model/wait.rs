@@ -52,3 +52,22 @@ impl WaitList {
         }
     }
 }
+
+/// A place that is given back when the future that waits in it is dropped.
+pub(crate) struct Waiting<F: FnMut(&mut Place)> {
+    pub(crate) place: Place,
+    leave: F,
+}
+
+impl<F: FnMut(&mut Place)> Waiting<F> {
+    /// `leave` calls [`WaitList::leave`] on the list in question.
+    pub(crate) fn new(leave: F) -> Self {
+        Self { place: Place::default(), leave }
+    }
+}
+
+impl<F: FnMut(&mut Place)> Drop for Waiting<F> {
+    fn drop(&mut self) {
+        (self.leave)(&mut self.place);
+    }
+}

@@ -90,7 +90,9 @@ impl Offer {
         if marked {
             return Some(Version::TRANSFORK_04);
         }
-        Some(self.unmarked_04)
+        // A deployed encoding among the versions is meant as such.
+        let named = |version: &Version| version.spec().code == code && *version != Version::TRANSFORK_04;
+        Some(self.versions.iter().copied().find(named).unwrap_or(self.unmarked_04))
     }
 
     fn negotiated(&self, code: u64, theirs: &Extensions, path: Option<String>) -> Option<Negotiated> {
@@ -188,5 +190,54 @@ impl ServerHandshake {
             .to_bytes(Version::TRANSFORK_04.spec())
             .map_err(|_| HandshakeError { error: SessionError::LocallyClosed, reason: Reason::Internal })?;
         Ok(Some((answer, negotiated)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offer(carrier_has_url: bool) -> Offer {
+        Offer {
+            versions: vec![Version::TRANSFORK_04, Version::TRANSFORK_03],
+            unmarked_04: Version::TRANSFORK_04_RS12,
+            path: Some("/room/1?x=y".to_owned()),
+            carrier_has_url,
+        }
+    }
+
+    #[test]
+    fn a_deployed_encoding_named_among_the_versions_is_the_one_behind_04() {
+        let mut offer = offer(false);
+        let code = Version::TRANSFORK_04.spec().code;
+        let unmarked = |offer: &Offer| offer.row(code, &Default::default());
+        assert_eq!(unmarked(&offer), Some(Version::TRANSFORK_04_RS12), "as configured");
+        offer.versions = vec![Version::TRANSFORK_04_RS9];
+        assert_eq!(unmarked(&offer), Some(Version::TRANSFORK_04_RS9));
+        offer.versions = vec![Version::TRANSFORK_04];
+        offer.unmarked_04 = Version::TRANSFORK_04;
+        assert_eq!(unmarked(&offer), Some(Version::TRANSFORK_04));
+    }
+
+    #[test]
+    fn a_path_beside_a_url_is_neither_sent_nor_taken() {
+        let limits = Limits::default();
+        let with_path = ClientHandshake::new(offer(false), &limits).hello().unwrap();
+        let without = ClientHandshake::new(offer(true), &limits).hello().unwrap();
+        assert!(with_path.windows(11).any(|bytes| bytes == b"/room/1?x=y"));
+        assert!(!without.windows(5).any(|bytes| bytes == b"/room"));
+
+        let receive = |carrier_has_url, hello: &Bytes| {
+            let mut server = ServerHandshake::new(offer(carrier_has_url), &limits);
+            server.decoder.push(hello.clone());
+            server.advance()
+        };
+        let (_, negotiated) = receive(false, &with_path).unwrap().unwrap();
+        assert_eq!(negotiated.path.as_deref(), Some("/room/1?x=y"));
+        let (_, negotiated) = receive(true, &without).unwrap().unwrap();
+        assert_eq!(negotiated.path, None);
+        let refused = receive(true, &with_path).unwrap_err();
+        assert!(matches!(refused.error, SessionError::Peer(PeerMisbehaved::UnexpectedPath)));
+        assert_eq!(refused.reason, Reason::ProtocolViolation);
     }
 }
