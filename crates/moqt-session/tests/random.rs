@@ -14,12 +14,12 @@ use std::{
 use bytes::Bytes;
 use common::*;
 use moqt_session::{
-    AnnounceConsumer, Announced, GroupConsumer, GroupProducer, Published, Reason, RequestError,
+    AnnounceConsumer, Announced, FetchOptions, GroupConsumer, GroupProducer, Published, Reason, RequestError,
     SubscribeOptions, SubscribeUpdate, Subscriber, Subscription, TrackConsumer, TrackEvent, TrackProducer,
 };
 use moqt_sim::{Link, Rng, Seeds, Sim, SimConnection};
 use moqt_transport::Connection as _;
-use moqt_wire::{GroupOrder, Namespace, Priority};
+use moqt_wire::{Feature, GroupOrder, Namespace, Priority};
 use tokio::task::JoinHandle;
 
 const NAMES: [&str; 4] = ["room/alice/audio", "room/alice/video", "room/bob/video", "other"];
@@ -42,6 +42,9 @@ fn place(bytes: &[u8]) -> (u64, u64, u64) {
 
 /// What was written: for each group of each track the number of frames, once it was finished.
 type Finished = BTreeMap<(u64, u64), u64>;
+
+/// A track and a group of it, and its number of frames.
+type WholeGroup = ((u64, u64), u64);
 
 /// A track while it is written; a new one under the same name has another number.
 struct Writing {
@@ -126,6 +129,9 @@ struct World {
     reading: Vec<Reading>,
     watches: Vec<(Namespace, Believes, JoinHandle<()>)>,
     asking: Vec<JoinHandle<()>>,
+    fetching: Vec<JoinHandle<()>>,
+    /// Groups fetched to their end, with the number of frames that this makes.
+    fetched: Arc<Mutex<Vec<WholeGroup>>>,
 }
 
 impl World {
@@ -153,6 +159,8 @@ impl World {
             reading: Vec::new(),
             watches: Vec::new(),
             asking: Vec::new(),
+            fetching: Vec::new(),
+            fetched: Arc::default(),
         }
     }
 
@@ -177,6 +185,7 @@ impl World {
             85..87 => self.ask(),
             87..89 => self.give_up_asking(),
             89..91 => self.disturb().await,
+            91..96 => self.fetch().await,
             _ => {
                 let pause = ms(self.rng.below(300));
                 self.sim.sleep(pause).await;
@@ -324,6 +333,46 @@ impl World {
         }
     }
 
+    async fn fetch(&mut self) {
+        if self.rng.chance(0.3) && !self.fetching.is_empty() {
+            let at = self.rng.below(self.fetching.len() as u64) as usize;
+            return self.fetching.swap_remove(at).abort();
+        }
+        let (wanted, text) = (self.wanted(), self.pick_name());
+        let latest = self.tracks.get(text).and_then(|track| track.producer.consume().latest());
+        // Now and then one that is yet to come.
+        let group = self.rng.below(latest.map_or(2, |latest| latest + 2));
+        let first_frame = if self.rng.chance(0.6) { 0 } else { self.rng.below(4) };
+        let priority = Priority(self.rng.below(256) as u8);
+        let fetched =
+            wanted.fetch(name(text), group, FetchOptions { first_frame, ..Default::default() }).await;
+        let mut fetched = match fetched {
+            Ok(fetched) => fetched,
+            Err(RequestError::Unsupported { feature: Feature::Fetch, .. }) => return,
+            Err(error) => panic!("{error:?}"),
+        };
+        fetched.update_priority(priority).await.unwrap();
+        let whole = self.fetched.clone();
+        self.fetching.push(self.sim.spawn(async move {
+            let (mut index, mut of) = (first_frame, None);
+            loop {
+                match fetched.group().read_frame().await {
+                    Ok(Some(frame)) => {
+                        let (track, sequence, frame) = place(&frame);
+                        assert_eq!((sequence, frame), (group, index), "a frame in the wrong place");
+                        assert_eq!(*of.get_or_insert(track), track, "two tracks in one fetch");
+                        index += 1;
+                    }
+                    Ok(None) => {
+                        whole.lock().unwrap().extend(of.map(|track| ((track, group), index)));
+                        return;
+                    }
+                    Err(_) => return,
+                }
+            }
+        }));
+    }
+
     async fn disturb(&mut self) {
         let link = self.ends[0].link();
         let pause = ms(self.rng.below(2000));
@@ -347,6 +396,9 @@ impl World {
             let covered: BTreeSet<_> =
                 published.iter().filter(|name| name.starts_with(prefix)).cloned().collect();
             assert_eq!(*believes.lock().unwrap(), covered, "watching {prefix}");
+        }
+        for (group, frames) in self.fetched.lock().unwrap().iter() {
+            assert_eq!(self.finished.get(group), Some(frames), "fetched {group:?}");
         }
         for reading in &self.reading {
             let seen = reading.seen.lock().unwrap();
@@ -392,6 +444,9 @@ impl World {
         }
         for track in &self.retired {
             assert_eq!(track.readers(), 0);
+        }
+        for task in self.fetching {
+            tokio::time::timeout(secs(1), task).await.expect("a fetch outlives its session").unwrap();
         }
         for (_, _, task) in self.watches {
             tokio::time::timeout(secs(1), task).await.expect("a watch outlives its session").unwrap();
