@@ -7,7 +7,7 @@ use tracing::{debug, trace, warn};
 use super::{Done, Driver, Use, ingest};
 use crate::{
     error::{PeerMisbehaved, Reason, RequestError, TrackError},
-    model::{AnnounceProducer, Announced, Retention, Start, TrackConsumer, TrackInfo, TrackProducer},
+    model::{AnnounceProducer, Announced, Retention, Start, TrackConsumer, TrackProducer},
     proto::{Gap, Info, RequestId, Subscribe},
     session::{Caller, Command, Granted, Reply},
 };
@@ -101,7 +101,7 @@ impl<C: Connection> Driver<C> {
             }
         };
         debug!(request = request.0, track = %name, "subscribe");
-        let track = TrackProducer::new(name, TrackInfo::default(), retention);
+        let track = TrackProducer::incoming(name, retention);
         let consumer = track.consume();
         let consumer = first.map_or(consumer.clone(), |first| consumer.reader(Start::At(first)));
         self.watch_use(request, track.clone());

@@ -8,6 +8,7 @@ mod clock;
 mod frame;
 mod group;
 mod ordered;
+mod ranges;
 #[cfg(test)]
 mod tests;
 mod track;
@@ -18,6 +19,7 @@ pub use frame::{FrameConsumer, FrameMeta, FrameProducer};
 pub(crate) use group::Part;
 pub use group::{GroupConsumer, GroupKey, GroupProducer};
 pub use ordered::{OrderedGroups, OrderedItem};
+pub(crate) use ranges::Runs;
 pub use track::{
     DuplicateGroup, Retention, Start, TrackConsumer, TrackEvent, TrackInfo, TrackProducer, WeakTrack,
 };

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     dialect::Dialect,
     error::{PeerMisbehaved, Reason, RequestError, SessionError},
+    model::Runs,
 };
 
 /// Which side of the session this is; it decides who opens the Session stream, nothing else.
@@ -38,7 +39,7 @@ pub(crate) struct Endpoint {
     pub(super) subscriptions: BTreeMap<u64, RequestId>,
     pub(super) next_subscribe_id: u64,
     /// Ids that the peer has used.
-    pub(super) used_ids: IdSet,
+    pub(super) used_ids: Runs,
     pub(super) announced: usize,
     pub(super) counts: Counts,
     closed: bool,
@@ -50,32 +51,6 @@ pub(super) struct Counts {
     pub(super) requests: usize,
     pub(super) subscriptions: usize,
     pub(super) watches: usize,
-}
-
-/// Numbers seen, as runs: a number left out for ever costs one run, not all that come after it.
-#[derive(Debug, Default)]
-pub(super) struct IdSet {
-    /// The last number of each run, by its first.
-    runs: BTreeMap<u64, u64>,
-}
-
-impl IdSet {
-    /// `false` if the number was seen before.
-    pub(super) fn insert(&mut self, id: u64) -> bool {
-        let before = self.runs.range(..=id).next_back().map(|(&first, &last)| (first, last));
-        if before.is_some_and(|(_, last)| id <= last) {
-            return false;
-        }
-        let first = before.filter(|(_, last)| last + 1 == id).map_or(id, |(first, _)| first);
-        let last = id.checked_add(1).and_then(|next| self.runs.remove(&next)).unwrap_or(id);
-        self.runs.insert(first, last);
-        true
-    }
-
-    /// How many runs there are.
-    pub(super) fn runs(&self) -> usize {
-        self.runs.len()
-    }
 }
 
 impl Endpoint {
@@ -93,7 +68,7 @@ impl Endpoint {
             outputs: VecDeque::new(),
             subscriptions: BTreeMap::new(),
             next_subscribe_id: 0,
-            used_ids: IdSet::default(),
+            used_ids: Runs::default(),
             announced: 0,
             counts: Counts::default(),
             closed: false,
