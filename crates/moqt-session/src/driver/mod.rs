@@ -12,10 +12,14 @@ mod outbox;
 mod publish;
 mod subscribe;
 
-use std::{collections::BTreeMap, pin::Pin, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::Pin,
+    sync::Arc,
+};
 
 use futures_util::{
-    StreamExt as _,
+    FutureExt as _, StreamExt as _,
     future::{AbortHandle, Abortable},
     stream::FuturesUnordered,
 };
@@ -64,6 +68,7 @@ pub(crate) fn start<C: Connection>(
         outboxes: BTreeMap::new(),
         readers: BTreeMap::new(),
         uses: BTreeMap::new(),
+        reporting: BTreeSet::new(),
         untyped: 0,
         groups_in: 0,
         groups_out: 0,
@@ -92,6 +97,8 @@ struct Driver<C: Connection> {
     readers: BTreeMap<RequestId, oneshot::Sender<Code>>,
     /// Who uses a request.
     uses: BTreeMap<RequestId, Use>,
+    /// Subscriptions of the peer that have gaps to tell of.
+    reporting: BTreeSet<RequestId>,
     /// Streams of the peer that have not said their type.
     untyped: usize,
     /// Group streams of the peer that are open.
@@ -106,12 +113,15 @@ struct Driver<C: Connection> {
     ending: Option<SessionError>,
 }
 
+/// How much else is handled at most while gaps wait for others to be told with.
+const TOGETHER: usize = 64;
+
 type Work<C> = Pin<Box<dyn Future<Output = Done<C>> + Send>>;
 
 /// Who uses a request.
 enum Use {
     /// The peer's subscription.
-    Serving(Serving),
+    Serving(Box<Serving>),
     /// The peer watches our names; aborts the feeding.
     Watched(AbortHandle),
     /// The peer's question; aborts the answering.
@@ -166,6 +176,7 @@ impl<C: Connection> Driver<C> {
         self.spawn(async move { Done::Closed(connection.closed().await) });
         self.accept_bi();
         self.accept_uni();
+        let mut waited = 0;
         let error = loop {
             while let Some(output) = self.endpoint.poll_output() {
                 self.perform(output);
@@ -178,7 +189,25 @@ impl<C: Connection> Driver<C> {
                     let _ = flusher.send(());
                 }
             }
-            match self.work.next().await {
+            let done = if self.reporting.is_empty() {
+                waited = 0;
+                self.work.next().await
+            } else {
+                // What is ready now may have gaps beside those.
+                let ready = if waited < TOGETHER { self.work.next().now_or_never() } else { None };
+                match ready {
+                    Some(done) => {
+                        waited += 1;
+                        done
+                    }
+                    None => {
+                        let reporting: Vec<_> = self.reporting.iter().copied().collect();
+                        reporting.into_iter().for_each(|request| self.tell_gaps(request));
+                        continue;
+                    }
+                }
+            };
+            match done {
                 Some(done) => self.handle(done),
                 None => break SessionError::LocallyClosed,
             }

@@ -30,6 +30,10 @@ impl Runs {
         true
     }
 
+    pub(crate) fn contains(&self, number: u64) -> bool {
+        self.before(number).is_some_and(|(_, end)| number <= end)
+    }
+
     /// Which of `first` to `last` are not there, as runs in order.
     pub(crate) fn missing(&self, first: u64, last: u64) -> Vec<(u64, u64)> {
         let mut missing = Vec::new();
@@ -51,6 +55,11 @@ impl Runs {
             missing.push((from, last));
         }
         missing
+    }
+
+    /// Whether all of `first` to `last` are there.
+    pub(crate) fn covers(&self, first: u64, last: u64) -> bool {
+        first > last || self.before(first).is_some_and(|(_, end)| end >= last)
     }
 
     /// The runs in order.
@@ -179,6 +188,8 @@ mod tests {
             if first <= last {
                 prop_assert_eq!(set.missing(first, last), runs(&absent, first, last));
             }
+            prop_assert_eq!(set.contains(first), model.contains(&first));
+            prop_assert_eq!(set.covers(first, last), (first..=last).all(|number| model.contains(&number)));
         }
 
         #[test]
@@ -202,7 +213,7 @@ mod tests {
         let mut set = Runs::default();
         assert!(set.insert(u64::MAX, u64::MAX) && set.insert(0, 0) && !set.insert(u64::MAX, u64::MAX));
         assert_eq!(set.missing(0, u64::MAX), [(1, u64::MAX - 1)]);
-        assert!(set.insert(0, u64::MAX));
+        assert!(set.insert(0, u64::MAX) && set.covers(0, u64::MAX));
         assert_eq!((set.len(), set.missing(5, u64::MAX)), (1, vec![]));
         let mut holes = Holes::default();
         holes.settle(u64::MAX, u64::MAX, now());

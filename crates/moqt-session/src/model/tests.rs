@@ -465,9 +465,8 @@ proptest::proptest! {
             match step {
                 0 => drop(track.append_group()),
                 1 => drop(track.append_group().finish()),
-                2 | 3 => if let Ok(group) = track.create_group(number) {
-                    if step == 2 { let _ = group.finish(); }
-                },
+                2 => drop(track.create_group(number).map(GroupProducer::finish)),
+                3 => drop(track.create_group(number)),
                 4 => track.gap(number, number + more, Reason::Internal),
                 5 => base += more,
                 6 if readers.len() < 6 => {
