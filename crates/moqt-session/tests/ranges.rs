@@ -5,7 +5,9 @@ mod common;
 
 use bytes::Bytes;
 use common::*;
-use moqt_session::{Reason, Retention, TrackProducer};
+use moqt_session::{
+    Reason, Retention, SubscribeOptions, SubscribeUpdate as Change, TrackEvent, TrackProducer,
+};
 use moqt_sim::{
     Sim, for_each_seed,
     script::{Peer, PeerStream},
@@ -288,4 +290,113 @@ fn a_range_that_ends_before_the_latest_group_is_over_at_once() {
         stream.expect_finish().await;
         peer.expect_quiet(secs(1)).await;
     });
+}
+
+/// What the session under test asks for.
+fn from_to(first: u64, last: u64) -> SubscribeOptions {
+    SubscribeOptions { first: Some(first), last: Some(last), ..Default::default() }
+}
+
+#[test]
+fn a_subscriber_leaves_when_its_range_has_come_or_was_reported() {
+    for_each_seed(|sim| async move {
+        let (side, mut peer) = against_client(&sim, Version::TRANSFORK_04).await;
+        let (subscription, mut stream, wish) = subscribed(&side, &mut peer, from_to(3, 6)).await;
+        let mut track = subscription.into_track();
+        stream.send(&gap(6, 0, code::NOT_FOUND)).await;
+        let mut whole = peer.group(&header(wish.id.0, 4)).await;
+        whole.finish();
+        let mut cut = peer.group(&header(wish.id.0, 3)).await;
+        let mut last = peer.group(&header(wish.id.0, 5)).await;
+        sim.sleep(ms(100)).await;
+        cut.reset(code::INTERNAL);
+        stream.expect_quiet(secs(1)).await;
+        last.finish();
+        stream.expect_quiet(secs(1)).await;
+        stream.send(&gap(3, 0, code::INTERNAL)).await;
+        stream.expect_finish().await;
+        let (mut groups, mut gaps) = (Vec::new(), Vec::new());
+        while let Some(event) = track.next_event().await.unwrap() {
+            match event {
+                TrackEvent::Group(group) => groups.push(group.sequence()),
+                TrackEvent::Gap { first, last, .. } => gaps.push((first, last)),
+            }
+        }
+        groups.sort_unstable();
+        assert_eq!((groups, gaps), (vec![3, 4, 5], vec![(6, 6), (3, 3)]));
+        stream.finish();
+        still_answers(&peer).await;
+    });
+}
+
+#[test]
+fn a_subscriber_leaves_a_range_from_the_latest_group_on_or_one_that_it_narrows() {
+    for_each_seed(|sim| async move {
+        let (side, mut peer) = against_client(&sim, Version::TRANSFORK_04).await;
+        let wanted = side.session.subscriber();
+        let options = SubscribeOptions { last: Some(9), ..Default::default() };
+        let (subscription, (mut stream, wish)) =
+            tokio::join!(wanted.subscribe(name("cam/video"), options), async {
+                let (mut stream, wish) = peer.serve::<Subscribe>(StreamKind::Subscribe).await;
+                stream.send(&fact(7)).await;
+                (stream, wish)
+            });
+        let subscription = subscription.unwrap();
+        for sequence in [8, 7] {
+            peer.group(&header(wish.id.0, sequence)).await.finish();
+        }
+        stream.expect_quiet(secs(1)).await;
+        let change = Change {
+            priority: Default::default(),
+            order: Default::default(),
+            max_age: None,
+            first: None,
+            last: Some(8),
+        };
+        subscription.update(change).await.unwrap();
+        stream.expect::<SubscribeUpdate>().await;
+        stream.expect_finish().await;
+    });
+}
+
+#[test]
+fn a_publisher_without_ranges_is_left_in_the_way_that_it_understands() {
+    for version in [Version::TRANSFORK_04_RS12, Version::TRANSFORK_04_RS9] {
+        for_each_seed(move |sim| async move {
+            let (side, mut peer) = against_client(&sim, version).await;
+            let (subscription, mut stream, wish) = subscribed(&side, &mut peer, from_to(3, 3)).await;
+            let mut track = subscription.into_track();
+            peer.group(&header(wish.id.0, 3)).await.finish();
+            stream.expect_reset(code::CANCEL).await;
+            stream.expect_stop(code::CANCEL).await;
+            assert!(track.next_group().await.unwrap().is_some());
+            assert!(track.next_group().await.unwrap().is_none());
+        });
+    }
+}
+
+#[test]
+fn both_sides_finish_a_bounded_subscription_and_nothing_is_left_of_it() {
+    for version in VERSIONS {
+        for_each_seed(move |sim| async move {
+            let link = calm().loss(0.1).jitter(ms(60));
+            let (publisher, subscriber) = connected(&sim, link, version).await;
+            let live = track("cam/video");
+            let _published = publisher.tracks.publish(live.consume()).unwrap();
+            (0..3).for_each(|_| write_group(&live, &[b"x"]));
+            let wanted = subscriber.session.subscriber();
+            let subscription = wanted.subscribe(name("cam/video"), from_to(1, 5)).await.unwrap();
+            let mut reader = subscription.track();
+            (3..9).for_each(|_| write_group(&live, &[b"x"]));
+            let mut seen = Vec::new();
+            while let Some(group) = reader.next_group().await.unwrap() {
+                seen.push(group.sequence());
+            }
+            seen.sort_unstable();
+            assert_eq!(seen, [1, 2, 3, 4, 5], "{version}");
+            sim.sleep(secs(5)).await;
+            assert_eq!(live.readers(), 1, "{version}: beside the one that is published");
+            tokio::time::timeout(secs(1), publisher.session.publisher().flushed()).await.unwrap();
+        });
+    }
 }

@@ -72,21 +72,24 @@ pub(super) async fn open<R: RecvStream>(
     }
 }
 
-/// Moves frames from the stream into the group, each piece as it comes.
+/// Moves frames from the stream into the group, each piece as it comes. Returns whether the group is whole.
 pub(super) async fn frames<R: RecvStream>(
     mut stream: R,
     rest: Vec<Bytes>,
     group: GroupProducer,
     dialect: &'static dyn Dialect,
     limits: Limits,
-) {
+) -> bool {
     match copy(&mut stream, rest, &group, dialect, limits).await {
         Ok(()) => {
+            // Where it has fallen out of retention meanwhile, it has come all the same.
             let _ = group.finish();
+            true
         }
         Err(error) => {
             stream.stop(stop_code(dialect, &error));
             group.end(error);
+            false
         }
     }
 }

@@ -149,7 +149,8 @@ enum Done<C: Connection> {
     Read(Box<Reader<C::RecvStream>>, Read),
     Wrote(RequestId, Wrote),
     GroupOpened(ingest::Opened<C::RecvStream>),
-    Ingested,
+    /// A group stream is through, with the whole group or not.
+    Ingested(RequestId, u64, bool),
     TrackAnswer(RequestId, Result<TrackConsumer, Reason>),
     TrackEvents(RequestId, TrackConsumer, Vec<publish::Read>),
     GroupSent(RequestId, u64, egress::Sent),
@@ -266,7 +267,7 @@ impl<C: Connection> Driver<C> {
                 }
             }
             Done::GroupOpened(opened) => self.group_opened(opened),
-            Done::Ingested => self.groups_in = self.groups_in.saturating_sub(1),
+            Done::Ingested(request, sequence, whole) => self.ingested(request, sequence, whole),
             Done::TrackAnswer(request, answer) => self.track_answer(request, answer),
             Done::TrackEvents(request, track, events) => self.track_events(request, track, events),
             Done::Flush(reply) => self.flushers.push(reply),

@@ -1,5 +1,7 @@
 //! The subscriber's half: our subscriptions, watches and questions, and the groups they bring.
 
+use std::collections::BTreeSet;
+
 use moqt_transport::{Connection, RecvStream as _};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, trace, warn};
@@ -23,11 +25,36 @@ pub(super) struct Wish {
     last: Option<u64>,
     /// Groups that have begun to arrive.
     groups: u64,
+    /// The range as updates have narrowed it.
+    wanted: (Option<u64>, Option<u64>),
+    /// Groups that have begun and are neither whole nor named by a gap; kept while the range has an end.
+    unfinished: BTreeSet<u64>,
     /// Taken when the answer comes; the consumer keeps the track in use until then.
     pending: Option<(oneshot::Sender<Result<Granted, RequestError>>, TrackConsumer)>,
 }
 
 impl Wish {
+    /// Whether each group of a range with an end is whole, or will not come. Spec: digest 5.3.
+    fn is_complete(&self) -> bool {
+        let (Some(first), Some(last)) = self.wanted else { return false };
+        self.pending.is_none()
+            && self.unfinished.range(first..=last.max(first)).next().is_none()
+            && self.track.is_settled(first, last)
+    }
+
+    /// A group has begun; `most` that do not end well are kept in mind.
+    fn began(&mut self, sequence: u64, most: usize) {
+        self.groups += 1;
+        if self.wanted.1.is_some() {
+            self.unfinished.insert(sequence);
+            if self.unfinished.len() > most {
+                // It is for the publisher alone to say when this range is through.
+                self.wanted = (None, None);
+                self.unfinished.clear();
+            }
+        }
+    }
+
     /// Nothing more comes.
     pub(super) fn finish(&self) {
         self.track.finish();
@@ -60,7 +87,15 @@ impl<C: Connection> Driver<C> {
                 self.subscribe(wish, retention, reply, caller);
             }
             Some(Command::Update { request, update, reply }) => {
-                let _ = reply.send(self.endpoint.update(request, update));
+                let result = self.endpoint.update(request, update);
+                if result.is_ok()
+                    && let Some(Use::Wish(wish)) = self.uses.get_mut(&request)
+                {
+                    let (first, last) = wish.wanted;
+                    wish.wanted = (update.first.or(first), update.last.or(last));
+                }
+                let _ = reply.send(result);
+                self.finish_if_complete(request);
             }
             Some(Command::Watch { interest, reply }) => match self.endpoint.watch(interest.clone()) {
                 Ok(request) => {
@@ -106,7 +141,16 @@ impl<C: Connection> Driver<C> {
         let consumer = first.map_or(consumer.clone(), |first| consumer.reader(Start::At(first)));
         self.watch_use(request, track.clone());
         self.watch_caller(request, caller);
-        let wish = Wish { track, first, last, groups: 0, pending: Some((reply, consumer)) };
+        track.begins_at(first.unwrap_or(0));
+        let wish = Wish {
+            track,
+            first,
+            last,
+            groups: 0,
+            wanted: (first, last),
+            unfinished: BTreeSet::new(),
+            pending: Some((reply, consumer)),
+        };
         self.uses.insert(request, Use::Wish(Box::new(wish)));
     }
 
@@ -151,6 +195,10 @@ impl<C: Connection> Driver<C> {
         let latest = info.latest.filter(|&latest| latest > 0);
         if let Some(latest) = latest {
             wish.track.set_latest(latest);
+            if wish.first.is_none() {
+                wish.track.begins_at(latest);
+                wish.wanted.0 = wish.wanted.0.or(Some(latest));
+            }
         }
         if let Some((reply, track)) = wish.pending.take() {
             let track = match (wish.first, latest) {
@@ -160,13 +208,40 @@ impl<C: Connection> Driver<C> {
             // Where the caller has gone, the track drops with the answer and is unused.
             let _ = reply.send(Ok(Granted { request, track, info }));
         }
+        self.finish_if_complete(request);
     }
 
     pub(super) fn wish_gap(&mut self, request: RequestId, gap: Gap) {
-        let Some(Use::Wish(wish)) = self.uses.get(&request) else { return };
+        let Some(Use::Wish(wish)) = self.uses.get_mut(&request) else { return };
         let reason = self.dialect.reason(gap.code);
         debug!(request = request.0, first = gap.first, last = gap.last, %reason, "gap");
         wish.track.gap(gap.first, gap.last, reason);
+        wish.unfinished.retain(|group| !(gap.first..=gap.last).contains(group));
+        self.finish_if_complete(request);
+    }
+
+    /// A group stream is through; `whole` if with all that it was to bring.
+    pub(super) fn ingested(&mut self, request: RequestId, sequence: u64, whole: bool) {
+        self.groups_in = self.groups_in.saturating_sub(1);
+        if let Some(Use::Wish(wish) | Use::Late(wish)) = self.uses.get_mut(&request)
+            && whole
+        {
+            wish.unfinished.remove(&sequence);
+            self.finish_if_complete(request);
+        }
+    }
+
+    /// Leaves a subscription whose range has come to its end.
+    fn finish_if_complete(&mut self, request: RequestId) {
+        let complete = |used: &Use| matches!(used, Use::Wish(wish) | Use::Late(wish) if wish.is_complete());
+        if !self.uses.get(&request).is_some_and(complete) {
+            return;
+        }
+        debug!(request = request.0, "range complete");
+        if let Some(Use::Wish(wish) | Use::Late(wish)) = self.uses.remove(&request) {
+            wish.finish();
+        }
+        self.endpoint.leave(request);
     }
 
     /// A request of ours is over.
@@ -182,6 +257,7 @@ impl<C: Connection> Driver<C> {
                 let groups = wish.groups;
                 self.uses.insert(request, Use::Late(wish));
                 self.wait_for_late(request, groups);
+                self.finish_if_complete(request);
             }
             Some(Use::Wish(wish)) => {
                 self.endpoint.retire(request);
@@ -275,9 +351,10 @@ impl<C: Connection> Driver<C> {
         };
         let ingest::Head { subscribe_id, sequence, mut stream, rest } = head;
         trace!(subscribe_id, group = sequence, "group");
-        let wish = self.endpoint.subscription(subscribe_id).and_then(|request| self.uses.get_mut(&request));
+        let request = self.endpoint.subscription(subscribe_id);
+        let wish = request.and_then(|request| Some((request, self.uses.get_mut(&request)?)));
         let refused = match wish {
-            Some(Use::Wish(wish) | Use::Late(wish)) => {
+            Some((request, Use::Wish(wish) | Use::Late(wish))) => {
                 let outside = wish.first.is_some_and(|first| sequence < first)
                     || wish.last.is_some_and(|last| sequence > last);
                 if outside {
@@ -285,11 +362,11 @@ impl<C: Connection> Driver<C> {
                 } else {
                     match wish.track.create_group(sequence) {
                         Ok(group) => {
-                            wish.groups += 1;
+                            wish.began(sequence, self.limits.groups);
                             let (dialect, limits) = (self.dialect, self.limits.wire.clone());
                             self.spawn(async move {
-                                ingest::frames(stream, rest, group, dialect, limits).await;
-                                Done::Ingested
+                                let whole = ingest::frames(stream, rest, group, dialect, limits).await;
+                                Done::Ingested(request, sequence, whole)
                             });
                             return;
                         }

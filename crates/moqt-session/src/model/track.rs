@@ -445,6 +445,18 @@ impl TrackProducer {
         self.shared.lock().told = Some(sequence);
     }
 
+    /// Says that nothing before `first` will come.
+    pub(crate) fn begins_at(&self, first: u64) {
+        if let Some(last) = first.checked_sub(1) {
+            self.gap(0, last, Reason::NotFound);
+        }
+    }
+
+    /// Whether each group from `first` to `last` has begun, or will not come.
+    pub(crate) fn is_settled(&self, first: u64, last: u64) -> bool {
+        self.shared.lock().holes.within(first, last).is_empty()
+    }
+
     /// Ends the track for good. Readers read what is there and then see the end.
     pub fn finish(&self) {
         end(&self.shared, Ok(()));

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use moqt_transport::Code;
+use moqt_wire::Feature;
 
 use super::{
     limits::Limits,
@@ -186,6 +187,20 @@ impl Endpoint {
     pub(crate) fn retire(&mut self, request: RequestId) {
         self.subscriptions.retain(|_, of| *of != request);
         self.finish(request);
+    }
+
+    /// Nothing more is due on a subscription of ours: its range is through.
+    pub(crate) fn leave(&mut self, id: RequestId) {
+        // Where publishers know no ranges they go on after the end, and would not understand a mere finish.
+        let ranges = self.dialect.version().spec().supports(Feature::Ranges);
+        match self.requests.get_mut(&id) {
+            Some(request) if request.reading && !ranges => self.cancel(id),
+            Some(request) => {
+                request.state = State::Done;
+                self.retire(id);
+            }
+            None => {}
+        }
     }
 
     /// Whether the peer may open no more, where it has `more` streams beside its requests.
