@@ -58,7 +58,8 @@ pub enum Reason {
     /// A rule of the protocol was broken.
     #[error("protocol violation")]
     ProtocolViolation,
-    /// An application's own code.
+    /// An application's own code. On Transfork it is sent as 64 more, and 1 to 6, whose places there are taken, as 48
+    /// more. WebTransport and the deployed peers carry it up to `u32::MAX - 64`.
     #[error("application code {0}")]
     App(u32),
     /// A code without a meaning here.
