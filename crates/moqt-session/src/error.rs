@@ -95,6 +95,9 @@ pub enum PeerMisbehaved {
     /// The stream ended before its first message was complete.
     #[error("stream ended before the {0} message")]
     EndedEarly(&'static str),
+    /// A stream whose type or first message did not come in time.
+    #[error("{0} did not come in time")]
+    TooSlow(&'static str),
     /// A subscribe id used before in this session.
     #[error("subscribe id {0} used twice")]
     DuplicateSubscribeId(u64),
@@ -249,6 +252,7 @@ impl PeerMisbehaved {
             Self::DuplicateSubscribeId(_) | Self::DuplicateAnnounce(_) => Reason::Duplicate,
             Self::EndedWithoutActive(_) => Reason::NotFound,
             Self::LimitReached(_) => Reason::TooMany,
+            Self::TooSlow(_) => Reason::Timeout,
         }
     }
 }

@@ -137,7 +137,7 @@ fn streams_that_never_say_their_type_count_as_requests() {
         }
         // The time for a first message makes room.
         sim.sleep(secs(11)).await;
-        streams[0].expect_reset(code::DECODE).await;
+        streams[0].expect_reset(code::TIMEOUT).await;
         still_answers(&peer).await;
     });
 }

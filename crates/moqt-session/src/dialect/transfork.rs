@@ -106,8 +106,13 @@ impl Dialect for Transfork {
                 decoder.next()?.map(info).map(Message::Accepted)
             }
             (RequestKind::Subscribe, Sender::Responder, _) => decoder.next()?.map(gap),
-            (RequestKind::Info, Sender::Requester, _) => {
+            (RequestKind::Info, Sender::Requester, 0) => {
                 decoder.next::<wire::InfoPlease>()?.map(|please| Message::AskInfo(please.track))
+            }
+            // Nothing may follow. Spec: digest 9, row 43.
+            (RequestKind::Info, Sender::Requester, _) => {
+                decoder.expect_end()?;
+                None
             }
             (RequestKind::Info, Sender::Responder, _) => decoder.next()?.map(info).map(Message::Info),
             (RequestKind::Fetch, Sender::Requester, 0) => decoder.next()?.map(fetch),

@@ -7,8 +7,9 @@ use moqt_wire::{FrameDecoder, FrameEvent, Limits, transfork};
 use super::control::{TypeError, stream_type};
 use crate::{
     dialect::{Dialect, GroupFormat},
-    error::{GroupError, Reason},
+    error::{GroupError, PeerMisbehaved, Reason},
     model::{FrameMeta, GroupProducer},
+    proto,
 };
 
 /// Most bytes taken from a group stream at a time; what is there comes in one piece.
@@ -37,37 +38,46 @@ pub(super) enum Opened<R> {
 pub(super) async fn open<R: RecvStream>(
     mut stream: R,
     dialect: &'static dyn Dialect,
-    limits: Limits,
+    limits: proto::Limits,
 ) -> Opened<R> {
-    let (stream_type, mut decoder) = match stream_type(&mut stream, dialect, &limits).await {
-        Ok(opened) => opened,
+    let head = tokio::time::timeout(limits.first_message, head(&mut stream, dialect, &limits.wire)).await;
+    let head = head.unwrap_or(Err(TypeError::Misbehaved(PeerMisbehaved::TooSlow("group header"))));
+    match head {
+        Ok(Ok((subscribe_id, sequence, rest))) => {
+            Opened::Group(Head { subscribe_id, sequence, stream, rest })
+        }
+        Ok(Err(stream_type)) => Opened::Unknown(stream_type, stream),
         Err(TypeError::Misbehaved(rule)) => {
             stream.stop(dialect.code(rule.reason()));
-            return Opened::Dropped;
+            Opened::Dropped
         }
-        Err(TypeError::Gone) => return Opened::Dropped,
-    };
+        Err(TypeError::Gone) => Opened::Dropped,
+    }
+}
+
+/// The subscription and number of a group with the bytes behind them, or an unknown type of stream.
+async fn head<R: RecvStream>(
+    stream: &mut R,
+    dialect: &'static dyn Dialect,
+    limits: &Limits,
+) -> Result<Result<(u64, u64, Vec<Bytes>), u64>, TypeError> {
+    let (stream_type, mut decoder) = stream_type(stream, dialect, limits).await?;
     let GroupFormat::Transfork = dialect.group_format();
     let spec = dialect.version().spec();
     if transfork::StreamKind::uni(spec, stream_type) != Some(transfork::StreamKind::Group) {
-        return Opened::Unknown(stream_type, stream);
+        return Ok(Err(stream_type));
     }
     loop {
         match decoder.next::<transfork::Group>() {
             Ok(Some(group)) => {
-                let (subscribe_id, sequence) = (group.subscribe.0, group.sequence.0);
-                let rest = decoder.take_rest().collect();
-                return Opened::Group(Head { subscribe_id, sequence, stream, rest });
+                return Ok(Ok((group.subscribe.0, group.sequence.0, decoder.take_rest().collect())));
             }
             Ok(None) => {}
-            Err(_) => {
-                stream.stop(dialect.code(Reason::Malformed));
-                return Opened::Dropped;
-            }
+            Err(error) => return Err(TypeError::Misbehaved(error.into())),
         }
         match stream.read_chunk(CHUNK).await {
             Ok(Some(chunk)) => decoder.push(chunk),
-            Ok(None) | Err(_) => return Opened::Dropped,
+            Ok(None) | Err(_) => return Err(TypeError::Gone),
         }
     }
 }

@@ -227,7 +227,8 @@ impl<C: Connection> Driver<C> {
                 Use::Asking(reply) => {
                     let _ = reply.send(Err(error.clone().into()));
                 }
-                Use::Serving(_) | Use::Watched(_) | Use::InfoAsked(_) | Use::Watching(_) => {}
+                Use::Watching(names) => names.close(Some(error.clone().into())),
+                Use::Serving(_) | Use::Watched(_) | Use::InfoAsked(_) => {}
             }
         }
         if let Some(reason) = error.farewell() {
@@ -390,7 +391,7 @@ impl<C: Connection> Driver<C> {
             let stream_type = control::stream_type(&mut recv, dialect, &limits.wire);
             let typed = match tokio::time::timeout(limits.first_message, stream_type).await {
                 Ok(typed) => typed,
-                Err(_) => Err(TypeError::Misbehaved(PeerMisbehaved::EndedEarly("stream type"))),
+                Err(_) => Err(TypeError::Misbehaved(PeerMisbehaved::TooSlow("stream type"))),
             };
             Done::Typed(send, recv, typed)
         });
@@ -469,7 +470,7 @@ impl<C: Connection> Driver<C> {
                 match limit {
                     Some(limit) => tokio::time::timeout(limit, reader.next())
                         .await
-                        .unwrap_or(Read::Misbehaved(PeerMisbehaved::EndedEarly("first"))),
+                        .unwrap_or(Read::Misbehaved(PeerMisbehaved::TooSlow("first message"))),
                     None => reader.next().await,
                 }
             };

@@ -278,7 +278,7 @@ impl<C: Connection> Driver<C> {
                     let _ = reply.send(Err(error));
                 }
             }
-            Some(Use::Watching(names)) => names.close(),
+            Some(Use::Watching(names)) => names.close(result.err()),
             _ => {}
         }
     }
@@ -323,11 +323,7 @@ impl<C: Connection> Driver<C> {
         }
         self.groups_in += 1;
         let (dialect, limits) = (self.dialect, self.limits.clone());
-        self.spawn(async move {
-            let opened = ingest::open(stream, dialect, limits.wire);
-            let opened = tokio::time::timeout(limits.first_message, opened).await;
-            Done::GroupOpened(opened.unwrap_or(ingest::Opened::Dropped))
-        });
+        self.spawn(async move { Done::GroupOpened(ingest::open(stream, dialect, limits).await) });
     }
 
     pub(super) fn group_opened(&mut self, opened: ingest::Opened<C::RecvStream>) {

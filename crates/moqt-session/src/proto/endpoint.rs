@@ -89,7 +89,9 @@ impl Endpoint {
     ///
     /// The code to reset and stop the stream with. The session may end as well, by an output.
     pub(crate) fn handle_stream(&mut self, stream_type: u64) -> Result<(RequestId, RequestKind), Refused> {
-        let Some(kind) = self.dialect.request_kind(stream_type) else {
+        // A stream that both sides have to agree on is unknown as long as none of ours agree.
+        let kind = self.dialect.request_kind(stream_type).filter(|kind| *kind != RequestKind::Drain);
+        let Some(kind) = kind else {
             let rule = PeerMisbehaved::UnknownStreamType(stream_type);
             if self.dialect.unknown_stream_ends_session() {
                 let code = self.code(rule.reason());
