@@ -189,8 +189,13 @@ impl Dialect for Transfork {
 
     fn check(&self, message: &Message) -> Result<(), RequestError> {
         let version = self.0;
-        if matches!(message, Message::Fetch(_)) && !version.spec().supports(Feature::Fetch) {
-            return Err(RequestError::Unsupported { feature: Feature::Fetch, version });
+        let needs = match message {
+            Message::Fetch(_) => Some(Feature::Fetch),
+            Message::Bitrate(_) => Some(Feature::SessionUpdate),
+            _ => None,
+        };
+        if let Some(feature) = needs.filter(|feature| !version.spec().supports(*feature)) {
+            return Err(RequestError::Unsupported { feature, version });
         }
         let mut scratch = BytesMut::new();
         self.encode(message, &mut scratch).map_err(|error| RequestError::Encode(error.to_string()))

@@ -41,7 +41,7 @@ use crate::{
     error::{PeerMisbehaved, Reason, SessionError, TrackError},
     model::{AnnounceConsumer, AnnounceProducer, Announced, TrackConsumer},
     origin::Origin,
-    proto::{Endpoint, Event, Info, Limits, Output, Refused, RequestId, RequestKind, Sender},
+    proto::{Bitrate, Endpoint, Event, Info, Limits, Output, Refused, RequestId, RequestKind, Sender},
     session::{Command, State},
 };
 
@@ -72,6 +72,8 @@ pub(crate) fn start<C: Connection>(
         untyped: 0,
         groups_in: 0,
         groups_out: 0,
+        bitrate: Bitrate::default(),
+        sampling: false,
         flushers: Vec::new(),
         closing: false,
         ending: None,
@@ -105,6 +107,9 @@ struct Driver<C: Connection> {
     groups_in: usize,
     /// Group streams of ours that the peer does not yet have whole.
     groups_out: usize,
+    /// What the peer was told of the bitrate, and whether the next look at it is due.
+    bitrate: Bitrate,
+    sampling: bool,
     /// Who waits until nothing is on its way.
     flushers: Vec<oneshot::Sender<()>>,
     /// Whether the user wants the end.
@@ -164,6 +169,8 @@ enum Done<C: Connection> {
     LateOver(RequestId, u64),
     /// The peer had its time to agree to the end.
     CloseTimeout,
+    /// Time to look at the bitrate.
+    Sample,
     /// What was ready before a wish to flush has been taken in.
     Flush(oneshot::Sender<()>),
     /// Of no further consequence.
@@ -271,6 +278,7 @@ impl<C: Connection> Driver<C> {
             Done::Ingested(request, sequence, whole) => self.ingested(request, sequence, whole),
             Done::TrackAnswer(request, answer) => self.track_answer(request, answer),
             Done::TrackEvents(request, track, events) => self.track_events(request, track, events),
+            Done::Sample => self.sample(),
             Done::Flush(reply) => self.flushers.push(reply),
             Done::GroupSent(request, sequence, sent) => self.group_sent(request, sequence, sent),
             Done::NamesChanged(request, names, event) => self.names_changed(request, names, event),

@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::future::AbortHandle;
 use moqt_transport::Connection;
-use moqt_wire::FullTrackName;
+use moqt_wire::{Feature, FullTrackName};
 use tracing::debug;
 
 use super::{
@@ -16,9 +16,11 @@ use super::{
 };
 use crate::{
     error::{Reason, TrackError},
-    model::{AnnounceConsumer, Announced, GroupConsumer, Interest, TrackConsumer, TrackEvent, TrackInfo},
+    model::{
+        AnnounceConsumer, Announced, GroupConsumer, Interest, TrackConsumer, TrackEvent, TrackInfo, now,
+    },
     origin::{InfoRequest, TrackRequest},
-    proto::{Accounting, Info, RequestId, SendOrder, Subscribe, SubscribeUpdate},
+    proto::{Accounting, Bitrate, Info, RequestId, SendOrder, Subscribe, SubscribeUpdate},
 };
 
 /// One subscription of the peer.
@@ -206,6 +208,35 @@ impl<C: Connection> Driver<C> {
         self.groups_out == 0 && !self.uses.values().any(busy)
     }
 
+    /// Looks at the bitrate in a while; an idle session does not.
+    fn sample_later(&mut self) {
+        let told = self.dialect.version().spec().supports(Feature::SessionUpdate);
+        if told && !std::mem::replace(&mut self.sampling, true) {
+            self.spawn(async move {
+                tokio::time::sleep(Bitrate::PAUSE).await;
+                Done::Sample
+            });
+        }
+    }
+
+    pub(super) fn sample(&mut self) {
+        self.sampling = false;
+        if let Some(bits) = self.bitrate.tell(now(), self.connection.stats().delivery_rate) {
+            self.endpoint.bitrate(bits);
+        }
+        if self.groups_out > 0 || self.bitrate.is_behind() {
+            self.sample_later();
+        }
+    }
+
+    /// The application says what gets through, or leaves that to the connection again.
+    pub(super) fn set_bitrate(&mut self, bits: Option<u64>) {
+        self.bitrate.chosen = bits;
+        if !self.sampling {
+            self.sample();
+        }
+    }
+
     fn send_group(&mut self, request: RequestId, group: GroupConsumer) {
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
         let sequence = group.sequence();
@@ -224,6 +255,7 @@ impl<C: Connection> Driver<C> {
             let sent = send.await.unwrap_or(Sent::Lost(Reason::Cancelled));
             Done::GroupSent(request, sequence, sent)
         });
+        self.sample_later();
     }
 
     pub(super) fn group_sent(&mut self, request: RequestId, sequence: u64, sent: Sent) {

@@ -83,6 +83,7 @@ impl<C: Connection> Driver<C> {
             Some(Command::Close) => self.close(),
             // Behind everything that is ready now.
             Some(Command::Flush { reply }) => self.spawn(async move { Done::Flush(reply) }),
+            Some(Command::Bitrate(bits)) => self.set_bitrate(bits),
             Some(Command::Subscribe { wish, retention, reply, caller }) => {
                 self.subscribe(wish, retention, reply, caller);
             }

@@ -15,6 +15,7 @@ mod track;
 mod wait;
 
 pub use announced::{AnnounceConsumer, AnnounceProducer, Announced, Interest};
+pub(crate) use clock::now;
 pub use frame::{FrameConsumer, FrameMeta, FrameProducer};
 pub(crate) use group::Part;
 pub use group::{GroupConsumer, GroupKey, GroupProducer};

@@ -386,7 +386,7 @@ async fn numbers_left_out_are_a_gap_when_they_have_been_missing_for_too_long() {
     group_at(&track, 5);
     group_at(&track, 2);
     assert_eq!(learns(&mut reader), [(0, None), (3, None), (5, None), (2, None)]);
-    let before = clock::now();
+    let before = now();
     for (number, after) in [(1, 3), (4, 5)] {
         tokio::time::sleep_until(reader.due().unwrap()).await;
         reader.settle();
@@ -567,7 +567,7 @@ async fn ordered_groups_come_by_number_and_gaps_stand_between() {
     for expected in [(3, 3, None), (4, 4, None), (5, 5, None), (6, 7, Some(Reason::Expired)), (8, 8, None)] {
         assert_eq!(next().await, expected);
     }
-    let before = clock::now();
+    let before = now();
     assert_eq!(next().await, (9, 11, Some(Reason::Timeout)));
     assert_eq!(before.elapsed(), Duration::from_millis(200));
     assert_eq!(next().await, (12, 12, None));

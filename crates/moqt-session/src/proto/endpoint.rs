@@ -191,6 +191,14 @@ impl Endpoint {
         self.finish(request);
     }
 
+    /// Tells the peer what we expect to get through to it, where the version has words for that.
+    pub(crate) fn bitrate(&mut self, bits: u64) {
+        let message = Message::Bitrate(bits);
+        if self.dialect.check(&message).is_ok() {
+            self.send(Self::SESSION, message);
+        }
+    }
+
     /// Nothing more is due on a subscription of ours: its range is through.
     pub(crate) fn leave(&mut self, id: RequestId) {
         // Where publishers know no ranges they go on after the end, and would not understand a mere finish.

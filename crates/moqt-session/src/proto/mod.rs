@@ -4,6 +4,7 @@
 //! connection; the driver carries its outputs to streams and feeds it what streams bring.
 
 mod accounting;
+mod bitrate;
 mod endpoint;
 mod limits;
 mod message;
@@ -17,6 +18,7 @@ mod tests;
 mod wish;
 
 pub(crate) use accounting::Accounting;
+pub(crate) use bitrate::Bitrate;
 pub(crate) use endpoint::{Endpoint, Refused, Side};
 pub use limits::Limits;
 pub(crate) use message::{AnnounceStatus, Fetch, Message};
