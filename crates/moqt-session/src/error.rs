@@ -58,7 +58,8 @@ pub enum Reason {
     /// A rule of the protocol was broken.
     #[error("protocol violation")]
     ProtocolViolation,
-    /// An application's own code.
+    /// An application's own code. On Transfork it is sent as 64 more, and 1 to 6, whose places there are taken, as 48
+    /// more. WebTransport and the deployed peers carry it up to `u32::MAX - 64`.
     #[error("application code {0}")]
     App(u32),
     /// A code without a meaning here.
@@ -94,6 +95,9 @@ pub enum PeerMisbehaved {
     /// The stream ended before its first message was complete.
     #[error("stream ended before the {0} message")]
     EndedEarly(&'static str),
+    /// A stream whose type or first message did not come in time.
+    #[error("{0} did not come in time")]
+    TooSlow(&'static str),
     /// A subscribe id used before in this session.
     #[error("subscribe id {0} used twice")]
     DuplicateSubscribeId(u64),
@@ -248,6 +252,7 @@ impl PeerMisbehaved {
             Self::DuplicateSubscribeId(_) | Self::DuplicateAnnounce(_) => Reason::Duplicate,
             Self::EndedWithoutActive(_) => Reason::NotFound,
             Self::LimitReached(_) => Reason::TooMany,
+            Self::TooSlow(_) => Reason::Timeout,
         }
     }
 }

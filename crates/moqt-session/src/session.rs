@@ -67,6 +67,7 @@ pub(crate) enum Command {
     Watch { interest: Interest, reply: Reply<AnnounceConsumer> },
     Info { name: FullTrackName, reply: Reply<Info>, caller: Caller },
     Fetch(FetchCommand),
+    Bitrate(Option<u64>),
     Flush { reply: oneshot::Sender<()> },
     Close,
 }
@@ -289,6 +290,19 @@ impl Publisher {
             // Dropped with the session's task.
             let _ = flushed.await;
         }
+    }
+}
+
+impl Publisher {
+    /// Says how many bits per second can be sent to the peer, for applications that know better than the connection;
+    /// `None` leaves it to the connection again.
+    ///
+    /// While groups are sent, the peer is told of changes of more than a tenth, at most once a second; it reads them
+    /// with [`Session::peer_bitrate`]. Does nothing in versions that cannot say it.
+    ///
+    /// Spec: transfork-03 "SESSION_UPDATE".
+    pub async fn set_bitrate(&self, bits_per_second: Option<u64>) {
+        let _ = self.session.inner.commands.send(Command::Bitrate(bits_per_second)).await;
     }
 }
 

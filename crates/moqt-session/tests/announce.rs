@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use common::*;
 use moqt_session::{
-    AnnounceConsumer, AnnounceProducer, Announced, Handshake, InfoRequest, Interest, Origin, RequestError,
-    TrackRequest,
+    AnnounceConsumer, AnnounceProducer, Announced, Handshake, InfoRequest, Interest, Origin, Reason,
+    RequestError, TrackRequest,
 };
 use moqt_sim::{for_each_seed, script::Peer};
 use moqt_wire::{
@@ -365,5 +365,34 @@ fn a_name_that_the_version_cannot_say_is_left_out_and_cannot_be_watched() {
             assert!(matches!(error, RequestError::Encode(_)), "{error:?}");
         }
         assert!(wanted.announced(namespace("fine")).await.is_ok());
+    });
+}
+
+#[test]
+fn a_watch_knows_why_it_ended() {
+    for_each_seed(|sim| async move {
+        let (side, mut peer) = against_server(&sim, Version::TRANSFORK_04).await;
+        let (mut watch, mut stream) = watching(&side, &mut peer, "room").await;
+        assert!(watch.ended_with().is_none());
+        stream.reset(code::UNAUTHORIZED);
+        assert_eq!(watch.next().await, None);
+        let error = watch.ended_with().unwrap();
+        assert!(matches!(error, RequestError::Refused(Reason::Unauthorized)), "{error:?}");
+
+        let (mut watch, mut stream) = watching(&side, &mut peer, "room").await;
+        stream.send(&active("a")).await;
+        stream.send(&active("a")).await;
+        while watch.next().await.is_some() {}
+        assert!(matches!(watch.ended_with(), Some(RequestError::Peer(_))));
+
+        let (mut watch, mut stream) = watching(&side, &mut peer, "room").await;
+        stream.finish();
+        assert_eq!(watch.next().await, None);
+        assert!(watch.ended_with().is_none());
+
+        let (mut watch, _stream) = watching(&side, &mut peer, "room").await;
+        side.session.close().await;
+        assert_eq!(watch.next().await, None);
+        assert!(matches!(watch.ended_with(), Some(RequestError::Session(_))));
     });
 }

@@ -18,7 +18,7 @@ use moqt_sim::{
 use moqt_transport::Code;
 use moqt_wire::{
     GroupOrder, Priority, Version,
-    transfork::{Group, Info, InfoPlease, StreamKind, Subscribe, code},
+    transfork::{Group, Info, InfoPlease, SessionUpdate, StreamKind, Subscribe, code},
 };
 use tokio::task::JoinHandle;
 
@@ -249,6 +249,7 @@ fn dropping_the_last_handle_closes_and_readers_of_tracks_hold_none() {
             drop(side);
             sim.sleep(secs(1)).await;
             drop(clone);
+            script.peer.session().expect::<SessionUpdate>().await;
             script.peer.session().expect_finish().await;
             script.peer.expect_close(code::CANCEL).await;
             waiting.all_hear(secs(1), |error| matches!(error, SessionError::LocallyClosed)).await;

@@ -57,7 +57,7 @@ fn an_update_before_its_fetch_is_no_fetch() {
         // And one behind which nothing comes has its time.
         let mut stream = peer.request(StreamKind::Fetch, &FetchUpdate { priority: Priority(1) }).await;
         sim.sleep(secs(11)).await;
-        stream.expect_reset(code::DECODE).await;
+        stream.expect_reset(code::TIMEOUT).await;
         still_answers(&peer).await;
     });
 }

@@ -301,6 +301,22 @@ fn the_clients_path_reaches_the_server() {
 }
 
 #[test]
+fn a_path_that_is_not_text_is_refused_with_5() {
+    for_each_seed(|sim| async move {
+        let (error, peer) = refused_by_server(&sim, Config::default(), |mut peer| async move {
+            let extensions = Extensions::from_iter([(EXT_PATH, Bytes::from_static(b"/room/\xff"))]);
+            let mut stream = peer.open(StreamKind::Session).await;
+            stream.send(&offer(&[CODE_04], extensions)).await;
+            keep(&mut peer, stream);
+            peer
+        })
+        .await;
+        assert!(matches!(error, SessionError::Peer(PeerMisbehaved::Malformed(_))), "{error:?}");
+        peer.expect_close(code::DECODE).await;
+    });
+}
+
+#[test]
 fn a_path_from_a_server_is_refused_with_15() {
     for_each_seed(|sim| async move {
         let (error, peer) = refused_by_client(&sim, Config::default(), |mut peer| async move {

@@ -9,8 +9,8 @@ use common::*;
 use moqt_session::{Handshake, Reason, RequestError, Retention, SubscribeOptions, TrackInfo, TrackProducer};
 use moqt_sim::{for_each_seed, script::Peer};
 use moqt_wire::{
-    GroupOrder, Priority, Version,
-    transfork::{Info, InfoPlease, StreamKind, Subscribe, code},
+    Feature, GroupOrder, Priority, Version,
+    transfork::{Info, InfoPlease, SessionUpdate, StreamKind, Subscribe, code},
 };
 
 #[test]
@@ -130,4 +130,69 @@ fn a_subscriber_that_loses_interest_is_noticed_by_an_origin_that_has_not_answere
         asked.accept(track("a").consume());
         peer.expect_quiet(secs(1)).await;
     });
+}
+
+#[test]
+fn a_subscriber_learns_the_bitrate_that_gets_through_where_the_version_can_say_it() {
+    for version in VERSIONS {
+        for_each_seed(move |sim| async move {
+            let (publisher, subscriber) = connected(&sim, calm().rate(2_000_000), version).await;
+            let live = track("cam/video");
+            let _published = publisher.tracks.publish(live.consume()).unwrap();
+            let wanted = subscriber.session.subscriber();
+            let _subscription =
+                wanted.subscribe(name("cam/video"), SubscribeOptions::default()).await.unwrap();
+            assert_eq!(subscriber.session.peer_bitrate(), None);
+            for _ in 0..50 {
+                write_group(&live, &[&[1; 30_000]]);
+                sim.sleep(ms(100)).await;
+            }
+            let rate = subscriber.session.peer_bitrate();
+            if version.spec().supports(Feature::SessionUpdate) {
+                assert!((1_500_000..2_500_000).contains(&rate.unwrap()), "{version}: {rate:?}");
+            } else {
+                assert_eq!(rate, None, "{version}");
+            }
+            assert_eq!(publisher.session.peer_bitrate(), None, "who sends nothing has no estimate");
+        });
+    }
+}
+
+#[test]
+fn an_applications_bitrate_is_told_at_most_once_a_second() {
+    for_each_seed(|sim| async move {
+        let (side, mut peer) = against_client(&sim, Version::TRANSFORK_04).await;
+        let (publisher, session) = (side.session.publisher(), peer.session());
+        for bits in [1_000_000, 1_050_000, 3_000_000, 2_000_000] {
+            publisher.set_bitrate(Some(bits)).await;
+        }
+        assert_eq!(session.expect::<SessionUpdate>().await.bitrate, 1_000_000);
+        session.expect_quiet(ms(900)).await;
+        assert_eq!(session.expect::<SessionUpdate>().await.bitrate, 2_000_000);
+        publisher.set_bitrate(Some(2_100_000)).await;
+        session.expect_quiet(secs(60)).await;
+        publisher.set_bitrate(None).await;
+        let measured = session.expect::<SessionUpdate>().await.bitrate;
+        assert!(measured < 1_000_000, "the connection's own, that hardly sent anything: {measured}");
+        session.expect_quiet(secs(60)).await;
+    });
+}
+
+#[test]
+fn no_bitrate_is_told_to_peers_that_would_misread_it() {
+    for version in [Version::TRANSFORK_04_RS12, Version::TRANSFORK_04_RS9] {
+        for_each_seed(move |sim| async move {
+            let (side, mut peer) = against_client(&sim, version).await;
+            let live = track("cam/video");
+            let _published = side.tracks.publish(live.consume()).unwrap();
+            let mut stream = peer.request(StreamKind::Subscribe, &wish(0, "cam/video")).await;
+            stream.expect::<Info>().await;
+            side.session.publisher().set_bitrate(Some(2_500_000)).await;
+            for _ in 0..30 {
+                write_group(&live, &[&[1; 30_000]]);
+                sim.sleep(ms(100)).await;
+            }
+            peer.session().expect_quiet(secs(5)).await;
+        });
+    }
 }

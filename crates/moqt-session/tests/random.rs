@@ -15,7 +15,8 @@ use bytes::Bytes;
 use common::*;
 use moqt_session::{
     AnnounceConsumer, Announced, FetchOptions, GroupConsumer, GroupProducer, Published, Reason, RequestError,
-    SubscribeOptions, SubscribeUpdate, Subscriber, Subscription, TrackConsumer, TrackEvent, TrackProducer,
+    Retention, SubscribeOptions, SubscribeUpdate, Subscriber, Subscription, TrackConsumer, TrackEvent,
+    TrackProducer,
 };
 use moqt_sim::{Link, Rng, Seeds, Sim, SimConnection};
 use moqt_transport::Connection as _;
@@ -463,5 +464,137 @@ fn whatever_is_done_in_whichever_order_what_arrives_was_written_and_nothing_is_l
         }
         world.agree().await;
         world.end().await;
+    });
+}
+
+/// What a reader of a range got, and how its track ended.
+#[derive(Default)]
+struct Got {
+    whole: Vec<u64>,
+    gaps: Vec<u64>,
+}
+
+/// Reads a track to its end.
+async fn read_range(sim: Sim, mut track: TrackConsumer) -> Got {
+    let (mut got, mut groups) = (Got::default(), Vec::new());
+    while let Some(event) = track.next_event().await.unwrap() {
+        match event {
+            TrackEvent::Group(mut group) => groups.push(sim.spawn(async move {
+                let sequence = group.sequence();
+                frames_of(&mut group).await.1.is_ok().then_some(sequence)
+            })),
+            TrackEvent::Gap { first, last, .. } => got.gaps.extend(first..=last),
+        }
+    }
+    for group in groups {
+        got.whole.extend(group.await.unwrap());
+    }
+    got
+}
+
+/// A producer that leaves out numbers, goes back to some, reports others, and gives groups up.
+fn produce(rng: &mut Rng, live: &TrackProducer, open: &mut Vec<GroupProducer>, next: &mut u64) {
+    match rng.below(12) {
+        0..5 => {
+            let mut group = live.append_group();
+            *next = group.sequence() + 1;
+            for _ in 0..rng.below(4) {
+                group.write_frame(vec![7; rng.below(3000) as usize]).unwrap();
+            }
+            if rng.chance(0.5) { group.finish().unwrap() } else { open.push(group) }
+        }
+        5 => {
+            let sequence = *next + rng.below(4);
+            open.extend(live.create_group(sequence));
+            *next = (*next).max(sequence + 1);
+        }
+        6 => open.extend(live.create_group(next.saturating_sub(rng.below(6)))),
+        7 => {
+            let (first, more) = (next.saturating_sub(rng.below(4)), rng.below(4));
+            live.gap(first, first + more, Reason::App(100));
+            *next = (*next).max(first + more + 1);
+        }
+        _ if open.is_empty() => {}
+        _ => {
+            let group = open.swap_remove(rng.below(open.len() as u64) as usize);
+            match rng.below(4) {
+                0 => group.abort(Reason::Internal),
+                // It may have been pushed out meanwhile.
+                _ => drop(group.finish()),
+            }
+        }
+    }
+}
+
+#[test]
+fn each_group_of_a_range_is_delivered_or_reported_exactly_once() {
+    Seeds::default().count(300).run(|sim| async move {
+        let mut rng = sim.rng();
+        let version = VERSIONS[rng.below(4) as usize];
+        let link = Link::delay(ms(rng.range(1..80)))
+            .jitter(ms(rng.range(1..40)))
+            .loss([0.0, 0.05, 0.2][rng.below(3) as usize]);
+        let (publisher, subscriber) = connected(&sim, link, version).await;
+        let retention = Retention {
+            max_groups: rng.range(2..20) as usize,
+            max_age: ms(rng.range(200..3000)),
+            ..Retention::default()
+        };
+        let live = TrackProducer::new(name("cam/video"), Default::default(), retention);
+        let _published = publisher.tracks.publish(live.consume()).unwrap();
+        let (mut open, mut next, mut reading) = (Vec::new(), 0_u64, Vec::new());
+        for _ in 0..rng.range(50..250) {
+            match rng.below(20) {
+                0 if reading.len() < 5 => {
+                    let first = next.saturating_sub(rng.below(10)) + rng.below(10);
+                    let mut last = first + rng.below(30);
+                    let options =
+                        SubscribeOptions { first: Some(first), last: Some(last), ..Default::default() };
+                    let wanted = subscriber.session.subscriber();
+                    let subscription = wanted.subscribe(name("cam/video"), options).await.unwrap();
+                    let task = sim.spawn(read_range(sim.clone(), subscription.track()));
+                    if rng.chance(0.3) {
+                        last = first + rng.below(last - first + 1);
+                        let update = SubscribeUpdate {
+                            priority: Priority::default(),
+                            order: GroupOrder::Ascending,
+                            max_age: None,
+                            first: None,
+                            last: Some(last),
+                        };
+                        subscription.update(update).await.unwrap();
+                    }
+                    reading.push((first, last, task));
+                }
+                1 | 2 => sim.sleep(ms(rng.below(300))).await,
+                _ => produce(&mut rng, &live, &mut open, &mut next),
+            }
+        }
+        for group in open {
+            drop(group.finish());
+        }
+        let beyond = reading.iter().map(|(_, last, _)| *last).max().unwrap_or(0).max(next) + 1;
+        if rng.chance(0.5) {
+            // A group that is finished settles what stands before it.
+            drop(live.create_group(beyond).unwrap().finish());
+        } else {
+            live.gap(next, beyond, Reason::NotFound);
+            live.finish();
+        }
+        for (first, last, task) in reading {
+            let got = tokio::time::timeout(secs(60), task).await.expect("a range does not end").unwrap();
+            let mut all: Vec<u64> = got.whole.iter().chain(&got.gaps).copied().collect();
+            all.retain(|group| (first..=last).contains(group));
+            all.sort_unstable();
+            assert_eq!(
+                all,
+                (first..=last).collect::<Vec<_>>(),
+                "whole: {:?}, gaps: {:?}",
+                got.whole,
+                got.gaps
+            );
+        }
+        sim.sleep(secs(5)).await;
+        assert_eq!(live.readers(), 1, "beside the one that is published");
     });
 }

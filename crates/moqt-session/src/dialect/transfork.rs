@@ -2,7 +2,7 @@
 
 mod handshake;
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use bytes::BytesMut;
 use moqt_transport::Code;
@@ -24,6 +24,12 @@ use crate::{
 /// One row of the family.
 #[derive(Debug)]
 struct Transfork(Version);
+
+/// Application codes whose places above [`code::APP_BASE`] are taken by codes of our own.
+const OURS: RangeInclusive<u32> = 1..=6;
+
+/// Where those stand instead: below the application's space, where nobody has any codes.
+const APP_BASE_OF_OURS: u64 = 48;
 
 static ROWS: [Transfork; 4] = [
     Transfork(Version::TRANSFORK_03),
@@ -100,8 +106,13 @@ impl Dialect for Transfork {
                 decoder.next()?.map(info).map(Message::Accepted)
             }
             (RequestKind::Subscribe, Sender::Responder, _) => decoder.next()?.map(gap),
-            (RequestKind::Info, Sender::Requester, _) => {
+            (RequestKind::Info, Sender::Requester, 0) => {
                 decoder.next::<wire::InfoPlease>()?.map(|please| Message::AskInfo(please.track))
+            }
+            // Nothing may follow. Spec: digest 9, row 43.
+            (RequestKind::Info, Sender::Requester, _) => {
+                decoder.expect_end()?;
+                None
             }
             (RequestKind::Info, Sender::Responder, _) => decoder.next()?.map(info).map(Message::Info),
             (RequestKind::Fetch, Sender::Requester, 0) => decoder.next()?.map(fetch),
@@ -178,8 +189,13 @@ impl Dialect for Transfork {
 
     fn check(&self, message: &Message) -> Result<(), RequestError> {
         let version = self.0;
-        if matches!(message, Message::Fetch(_)) && !version.spec().supports(Feature::Fetch) {
-            return Err(RequestError::Unsupported { feature: Feature::Fetch, version });
+        let needs = match message {
+            Message::Fetch(_) => Some(Feature::Fetch),
+            Message::Bitrate(_) => Some(Feature::SessionUpdate),
+            _ => None,
+        };
+        if let Some(feature) = needs.filter(|feature| !version.spec().supports(*feature)) {
+            return Err(RequestError::Unsupported { feature, version });
         }
         let mut scratch = BytesMut::new();
         self.encode(message, &mut scratch).map_err(|error| RequestError::Encode(error.to_string()))
@@ -204,7 +220,10 @@ impl Dialect for Transfork {
             Reason::Version => code::VERSION,
             Reason::UnexpectedStream => code::UNEXPECTED_STREAM,
             Reason::ProtocolViolation => code::PROTOCOL_VIOLATION,
-            Reason::App(app) => moqt_wire::Code(code::APP_BASE.0 + u64::from(app)),
+            Reason::App(app) => {
+                let base = if OURS.contains(&app) { APP_BASE_OF_OURS } else { code::APP_BASE.0 };
+                moqt_wire::Code(base + u64::from(app))
+            }
             Reason::Unknown(code) => moqt_wire::Code(code),
         };
         // Deployed peers refuse larger ones where they stand in a message.
@@ -229,10 +248,14 @@ impl Dialect for Transfork {
             code::TOO_MANY => Reason::TooMany,
             code::EXPIRED => Reason::Expired,
             code::INTERNAL => Reason::Internal,
-            moqt_wire::Code(code) => match code.checked_sub(code::APP_BASE.0).map(u32::try_from) {
-                Some(Ok(app)) => Reason::App(app),
-                _ => Reason::Unknown(code),
-            },
+            moqt_wire::Code(code) => {
+                let app = |base| code.checked_sub(base).and_then(|app| u32::try_from(app).ok());
+                match (app(APP_BASE_OF_OURS), app(code::APP_BASE.0)) {
+                    (Some(app), _) if OURS.contains(&app) => Reason::App(app),
+                    (_, Some(app)) => Reason::App(app),
+                    _ => Reason::Unknown(code),
+                }
+            }
         }
     }
 }
@@ -304,6 +327,46 @@ mod tests {
             assert_eq!(of(version).code(huge), Code(code::INTERNAL.0));
             let message = Message::Gap(Gap { first: 1, last: 2, code: of(version).code(huge) });
             of(version).check(&message).unwrap();
+        }
+    }
+
+    #[test]
+    fn codes_of_the_application_come_back_as_they_were_and_are_never_taken_for_ours() {
+        let dialect = of(Version::TRANSFORK_04);
+        for (app, code) in
+            [(0, 64), (1, 49), (6, 54), (7, 71), (30, 94), (u32::MAX, 64 + u64::from(u32::MAX))]
+        {
+            assert_eq!(dialect.code(Reason::App(app)), Code(code));
+            assert_eq!(dialect.reason(Code(code)), Reason::App(app));
+        }
+        for code in 0..200 {
+            assert_eq!(dialect.code(dialect.reason(Code(code))), Code(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn every_reason_of_ours_comes_back() {
+        let dialect = of(Version::TRANSFORK_04_RS12);
+        for reason in [
+            Reason::Cancelled,
+            Reason::NotFound,
+            Reason::Unauthorized,
+            Reason::Expired,
+            Reason::Timeout,
+            Reason::GoingAway,
+            Reason::TooMany,
+            Reason::Internal,
+            Reason::Transport,
+            Reason::Malformed,
+            Reason::Duplicate,
+            Reason::OutOfRange,
+            Reason::WrongSize,
+            Reason::Version,
+            Reason::UnexpectedStream,
+            Reason::ProtocolViolation,
+            Reason::Unknown(3),
+        ] {
+            assert_eq!(dialect.reason(dialect.code(reason)), reason);
         }
     }
 }

@@ -7,8 +7,9 @@ use moqt_wire::{FrameDecoder, FrameEvent, Limits, transfork};
 use super::control::{TypeError, stream_type};
 use crate::{
     dialect::{Dialect, GroupFormat},
-    error::{GroupError, Reason},
+    error::{GroupError, PeerMisbehaved, Reason},
     model::{FrameMeta, GroupProducer},
+    proto,
 };
 
 /// Most bytes taken from a group stream at a time; what is there comes in one piece.
@@ -37,50 +38,63 @@ pub(super) enum Opened<R> {
 pub(super) async fn open<R: RecvStream>(
     mut stream: R,
     dialect: &'static dyn Dialect,
-    limits: Limits,
+    limits: proto::Limits,
 ) -> Opened<R> {
-    let (stream_type, mut decoder) = match stream_type(&mut stream, dialect, &limits).await {
-        Ok(opened) => opened,
+    let head = tokio::time::timeout(limits.first_message, head(&mut stream, dialect, &limits.wire)).await;
+    let head = head.unwrap_or(Err(TypeError::Misbehaved(PeerMisbehaved::TooSlow("group header"))));
+    match head {
+        Ok(Ok((subscribe_id, sequence, rest))) => {
+            Opened::Group(Head { subscribe_id, sequence, stream, rest })
+        }
+        Ok(Err(stream_type)) => Opened::Unknown(stream_type, stream),
         Err(TypeError::Misbehaved(rule)) => {
             stream.stop(dialect.code(rule.reason()));
-            return Opened::Dropped;
+            Opened::Dropped
         }
-        Err(TypeError::Gone) => return Opened::Dropped,
-    };
+        Err(TypeError::Gone) => Opened::Dropped,
+    }
+}
+
+/// The subscription and number of a group with the bytes behind them, or an unknown type of stream.
+async fn head<R: RecvStream>(
+    stream: &mut R,
+    dialect: &'static dyn Dialect,
+    limits: &Limits,
+) -> Result<Result<(u64, u64, Vec<Bytes>), u64>, TypeError> {
+    let (stream_type, mut decoder) = stream_type(stream, dialect, limits).await?;
     let GroupFormat::Transfork = dialect.group_format();
     let spec = dialect.version().spec();
     if transfork::StreamKind::uni(spec, stream_type) != Some(transfork::StreamKind::Group) {
-        return Opened::Unknown(stream_type, stream);
+        return Ok(Err(stream_type));
     }
     loop {
         match decoder.next::<transfork::Group>() {
             Ok(Some(group)) => {
-                let (subscribe_id, sequence) = (group.subscribe.0, group.sequence.0);
-                let rest = decoder.take_rest().collect();
-                return Opened::Group(Head { subscribe_id, sequence, stream, rest });
+                return Ok(Ok((group.subscribe.0, group.sequence.0, decoder.take_rest().collect())));
             }
             Ok(None) => {}
-            Err(_) => {
-                stream.stop(dialect.code(Reason::Malformed));
-                return Opened::Dropped;
-            }
+            Err(error) => return Err(TypeError::Misbehaved(error.into())),
         }
         match stream.read_chunk(CHUNK).await {
             Ok(Some(chunk)) => decoder.push(chunk),
-            Ok(None) | Err(_) => return Opened::Dropped,
+            Ok(None) | Err(_) => return Err(TypeError::Gone),
         }
     }
 }
 
-/// Moves frames from the stream into the group, each piece as it comes.
+/// Moves frames from the stream into the group, each piece as it comes. Returns whether the group is whole.
 pub(super) async fn frames<R: RecvStream>(
     mut stream: R,
     rest: Vec<Bytes>,
     group: GroupProducer,
     dialect: &'static dyn Dialect,
     limits: Limits,
-) {
-    let _ = fill(&mut stream, rest, &group, dialect, limits).await;
+) -> bool {
+    let copied = copy(&mut stream, rest, &group, dialect, limits).await;
+    // Where it has fallen out of retention meanwhile, it has come all the same.
+    let whole = copied.is_ok();
+    let _ = settle(&mut stream, &group, dialect, copied);
+    whole
 }
 
 /// [`frames`] for a stream and a group that the caller keeps; both have ended with what it returns.
@@ -91,10 +105,18 @@ pub(super) async fn fill<R: RecvStream>(
     dialect: &'static dyn Dialect,
     limits: Limits,
 ) -> Result<(), GroupError> {
-    let end = match copy(stream, rest, group, dialect, limits).await {
-        Ok(()) => group.complete(),
-        Err(error) => Err(error),
-    };
+    let copied = copy(stream, rest, group, dialect, limits).await;
+    settle(stream, group, dialect, copied)
+}
+
+/// Ends the group with what came of its stream, and the stream where the group ended first.
+fn settle<R: RecvStream>(
+    stream: &mut R,
+    group: &GroupProducer,
+    dialect: &'static dyn Dialect,
+    copied: Result<(), GroupError>,
+) -> Result<(), GroupError> {
+    let end = copied.and_then(|()| group.complete());
     if let Err(error) = &end {
         stream.stop(stop_code(dialect, error));
         group.end(error.clone());

@@ -13,10 +13,14 @@ mod outbox;
 mod publish;
 mod subscribe;
 
-use std::{collections::BTreeMap, pin::Pin, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::Pin,
+    sync::Arc,
+};
 
 use futures_util::{
-    StreamExt as _,
+    FutureExt as _, StreamExt as _,
     future::{AbortHandle, Abortable},
     stream::FuturesUnordered,
 };
@@ -38,7 +42,7 @@ use crate::{
     error::{GroupError, PeerMisbehaved, Reason, SessionError, TrackError},
     model::{AnnounceConsumer, AnnounceProducer, Announced, GroupProducer, TrackConsumer},
     origin::{FetchAnswer, Origin},
-    proto::{Endpoint, Event, Info, Limits, Output, Refused, RequestId, RequestKind, Sender},
+    proto::{Bitrate, Endpoint, Event, Info, Limits, Output, Refused, RequestId, RequestKind, Sender},
     session::{Command, State},
 };
 
@@ -65,9 +69,12 @@ pub(crate) fn start<C: Connection>(
         outboxes: BTreeMap::new(),
         readers: BTreeMap::new(),
         uses: BTreeMap::new(),
+        reporting: BTreeSet::new(),
         untyped: 0,
         groups_in: 0,
         groups_out: 0,
+        bitrate: Bitrate::default(),
+        sampling: false,
         flushers: Vec::new(),
         closing: false,
         ending: None,
@@ -93,12 +100,17 @@ struct Driver<C: Connection> {
     readers: BTreeMap<RequestId, oneshot::Sender<Code>>,
     /// Who uses a request.
     uses: BTreeMap<RequestId, Use>,
+    /// Subscriptions of the peer that have gaps to tell of.
+    reporting: BTreeSet<RequestId>,
     /// Streams of the peer that have not said their type.
     untyped: usize,
     /// Group streams of the peer that are open.
     groups_in: usize,
     /// Group streams of ours that the peer does not yet have whole.
     groups_out: usize,
+    /// What the peer was told of the bitrate, and whether the next look at it is due.
+    bitrate: Bitrate,
+    sampling: bool,
     /// Who waits until nothing is on its way.
     flushers: Vec<oneshot::Sender<()>>,
     /// Whether the user wants the end.
@@ -107,12 +119,15 @@ struct Driver<C: Connection> {
     ending: Option<SessionError>,
 }
 
+/// How much else is handled at most while gaps wait for others to be told with.
+const TOGETHER: usize = 64;
+
 type Work<C> = Pin<Box<dyn Future<Output = Done<C>> + Send>>;
 
 /// Who uses a request.
 enum Use {
     /// The peer's subscription.
-    Serving(Serving),
+    Serving(Box<Serving>),
     /// The peer watches our names; aborts the feeding.
     Watched(AbortHandle),
     /// The peer's question; aborts the answering.
@@ -144,7 +159,8 @@ enum Done<C: Connection> {
     Read(Box<Reader<C::RecvStream>>, Read),
     Wrote(RequestId, Wrote<C::SendStream>),
     GroupOpened(ingest::Opened<C::RecvStream>),
-    Ingested,
+    /// A group stream is through, with the whole group or not.
+    Ingested(RequestId, u64, bool),
     TrackAnswer(RequestId, Result<TrackConsumer, Reason>),
     TrackEvents(RequestId, TrackConsumer, Vec<publish::Read>),
     GroupSent(RequestId, u64, egress::Sent),
@@ -162,6 +178,8 @@ enum Done<C: Connection> {
     LateOver(RequestId, u64),
     /// The peer had its time to agree to the end.
     CloseTimeout,
+    /// Time to look at the bitrate.
+    Sample,
     /// What was ready before a wish to flush has been taken in.
     Flush(oneshot::Sender<()>),
     /// Of no further consequence.
@@ -175,6 +193,7 @@ impl<C: Connection> Driver<C> {
         self.spawn(async move { Done::Closed(connection.closed().await) });
         self.accept_bi();
         self.accept_uni();
+        let mut waited = 0;
         let error = loop {
             while let Some(output) = self.endpoint.poll_output() {
                 self.perform(output);
@@ -187,7 +206,25 @@ impl<C: Connection> Driver<C> {
                     let _ = flusher.send(());
                 }
             }
-            match self.work.next().await {
+            let done = if self.reporting.is_empty() {
+                waited = 0;
+                self.work.next().await
+            } else {
+                // What is ready now may have gaps beside those.
+                let ready = if waited < TOGETHER { self.work.next().now_or_never() } else { None };
+                match ready {
+                    Some(done) => {
+                        waited += 1;
+                        done
+                    }
+                    None => {
+                        let reporting: Vec<_> = self.reporting.iter().copied().collect();
+                        reporting.into_iter().for_each(|request| self.tell_gaps(request));
+                        continue;
+                    }
+                }
+            };
+            match done {
                 Some(done) => self.handle(done),
                 None => break SessionError::LocallyClosed,
             }
@@ -207,11 +244,8 @@ impl<C: Connection> Driver<C> {
                     let _ = reply.send(Err(error.clone().into()));
                 }
                 Use::Fetching(group) => group.end(fetch::SESSION_ENDED),
-                Use::Serving(_)
-                | Use::Watched(_)
-                | Use::InfoAsked(_)
-                | Use::Watching(_)
-                | Use::FetchServing(_) => {}
+                Use::Watching(names) => names.close(Some(error.clone().into())),
+                Use::Serving(_) | Use::Watched(_) | Use::InfoAsked(_) | Use::FetchServing(_) => {}
             }
         }
         if let Some(reason) = error.farewell() {
@@ -251,9 +285,10 @@ impl<C: Connection> Driver<C> {
                 Wrote::Done | Wrote::Lost => {}
             },
             Done::GroupOpened(opened) => self.group_opened(opened),
-            Done::Ingested => self.groups_in = self.groups_in.saturating_sub(1),
+            Done::Ingested(request, sequence, whole) => self.ingested(request, sequence, whole),
             Done::TrackAnswer(request, answer) => self.track_answer(request, answer),
             Done::TrackEvents(request, track, events) => self.track_events(request, track, events),
+            Done::Sample => self.sample(),
             Done::Flush(reply) => self.flushers.push(reply),
             Done::GroupSent(request, sequence, sent) => self.group_sent(request, sequence, sent),
             Done::NamesChanged(request, names, event) => self.names_changed(request, names, event),
@@ -382,7 +417,7 @@ impl<C: Connection> Driver<C> {
             let stream_type = control::stream_type(&mut recv, dialect, &limits.wire);
             let typed = match tokio::time::timeout(limits.first_message, stream_type).await {
                 Ok(typed) => typed,
-                Err(_) => Err(TypeError::Misbehaved(PeerMisbehaved::EndedEarly("stream type"))),
+                Err(_) => Err(TypeError::Misbehaved(PeerMisbehaved::TooSlow("stream type"))),
             };
             Done::Typed(send, recv, typed)
         });
@@ -464,7 +499,7 @@ impl<C: Connection> Driver<C> {
                 match limit {
                     Some(limit) => tokio::time::timeout(limit, reader.next())
                         .await
-                        .unwrap_or(Read::Misbehaved(PeerMisbehaved::EndedEarly("first"))),
+                        .unwrap_or(Read::Misbehaved(PeerMisbehaved::TooSlow("first message"))),
                     None => reader.next().await,
                 }
             };

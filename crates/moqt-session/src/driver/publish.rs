@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::future::AbortHandle;
 use moqt_transport::Connection;
-use moqt_wire::FullTrackName;
+use moqt_wire::{Feature, FullTrackName};
 use tracing::debug;
 
 use super::{
@@ -16,9 +16,11 @@ use super::{
 };
 use crate::{
     error::{Reason, TrackError},
-    model::{AnnounceConsumer, Announced, GroupConsumer, Interest, TrackConsumer, TrackEvent, TrackInfo},
+    model::{
+        AnnounceConsumer, Announced, GroupConsumer, Interest, TrackConsumer, TrackEvent, TrackInfo, now,
+    },
     origin::{InfoRequest, TrackRequest},
-    proto::{Info, RequestId, SendOrder, Subscribe, SubscribeUpdate},
+    proto::{Accounting, Bitrate, Info, RequestId, SendOrder, Subscribe, SubscribeUpdate},
 };
 
 /// One subscription of the peer.
@@ -28,8 +30,11 @@ pub(super) struct Serving {
     /// Aborts the answering first, the reading of the track later.
     reading: AbortHandle,
     info: TrackInfo,
+    accounts: Accounting,
     /// Group streams that are open, by group.
     live: BTreeMap<u64, (AbortHandle, Rank)>,
+    /// Gaps that the peer has not been told of, by their first groups.
+    unreported: BTreeMap<u64, (u64, Reason)>,
     /// How the track ended, once it did.
     end: Option<Result<(), Reason>>,
 }
@@ -39,15 +44,9 @@ impl Serving {
         SendOrder::new(self.wish.priority, self.info.priority, self.wish.order, self.info.order, sequence)
     }
 
-    /// Whether the group lies inside the range.
-    fn wants(&self, sequence: u64) -> bool {
-        self.wish.first.is_none_or(|first| sequence >= first)
-            && self.wish.last.is_none_or(|last| sequence <= last)
-    }
-
     /// Whether groups are being sent, or the peer has not yet read a track that has ended.
     fn is_busy(&self) -> bool {
-        !self.live.is_empty() || self.end.is_some()
+        !self.live.is_empty() || !self.unreported.is_empty() || self.end.is_some()
     }
 
     /// Gives everything up; streams that are open are reset.
@@ -70,6 +69,20 @@ impl Serving {
 /// What a reader of a track came to.
 pub(super) type Read = Result<Option<TrackEvent>, TrackError>;
 
+/// Waits for something to happen on a track and takes all of it.
+async fn read_all(reader: &mut TrackConsumer) -> Vec<Read> {
+    loop {
+        let Some(due) = reader.due() else {
+            return std::future::poll_fn(|cx| all_ready(reader, cx)).await;
+        };
+        let ready = std::future::poll_fn(|cx| all_ready(reader, cx));
+        match tokio::time::timeout_at(due, ready).await {
+            Ok(events) => return events,
+            Err(_) => reader.settle(),
+        }
+    }
+}
+
 /// Everything that a track has for a reader now; waits where there is nothing.
 fn all_ready(reader: &mut TrackConsumer, cx: &Context<'_>) -> Poll<Vec<Read>> {
     let mut events = Vec::new();
@@ -90,8 +103,18 @@ impl<C: Connection> Driver<C> {
         let reading = self.spawn_abortable(async move {
             Done::TrackAnswer(request, answer.await.unwrap_or(Err(Reason::Internal)))
         });
-        let serving = Serving { wish, reading, info: TrackInfo::default(), live: BTreeMap::new(), end: None };
-        self.uses.insert(request, Use::Serving(serving));
+        let mut accounts = Accounting::default();
+        accounts.narrow(wish.first, wish.last);
+        let serving = Serving {
+            wish,
+            reading,
+            info: TrackInfo::default(),
+            accounts,
+            live: BTreeMap::new(),
+            unreported: BTreeMap::new(),
+            end: None,
+        };
+        self.uses.insert(request, Use::Serving(Box::new(serving)));
         self.origin.track(ask);
     }
 
@@ -106,16 +129,18 @@ impl<C: Connection> Driver<C> {
             }
         };
         serving.info = reader.info();
+        serving.accounts.starts_at(reader.start());
         // Where the latest was asked for, it is the one that the reader starts at.
         let latest = if serving.wish.first.is_none() { reader.start() } else { reader.latest() };
         let info = Info { track: reader.info(), latest };
         self.endpoint.accept(request, info);
         self.read_track(request, reader);
+        self.end_if_sent(request);
     }
 
     fn read_track(&mut self, request: RequestId, mut reader: TrackConsumer) {
         let reading = self.spawn_abortable(async move {
-            let events = std::future::poll_fn(|cx| all_ready(&mut reader, cx)).await;
+            let events = read_all(&mut reader).await;
             Done::TrackEvents(request, reader, events)
         });
         match self.uses.get_mut(&request) {
@@ -128,6 +153,7 @@ impl<C: Connection> Driver<C> {
         for event in events {
             self.track_event(request, event);
         }
+        self.end_if_sent(request);
         if matches!(self.uses.get(&request), Some(Use::Serving(serving)) if serving.end.is_none()) {
             self.read_track(request, reader);
         }
@@ -137,30 +163,42 @@ impl<C: Connection> Driver<C> {
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
         match event {
             Ok(Some(TrackEvent::Group(group))) => {
-                if serving.wants(group.sequence()) {
+                if serving.accounts.begin(group.sequence()) {
                     self.send_group(request, group);
                 }
             }
             Ok(Some(TrackEvent::Gap { first, last, reason })) => {
-                // What was never asked for is not missed. Spec: digest 5.4.
-                let first = serving.wish.first.map_or(first, |wanted| first.max(wanted));
-                let last = serving.wish.last.map_or(last, |wanted| last.min(wanted));
-                if first <= last {
-                    self.endpoint.gap(request, first, last, reason);
+                for (first, last) in serving.accounts.missing(first, last) {
+                    self.report(request, first, last, reason);
                 }
             }
-            Ok(None) => {
-                serving.end = Some(Ok(()));
-                self.end_if_sent(request);
+            Ok(None) => serving.end = Some(Ok(())),
+            Err(TrackError::Ended(reason)) => serving.end = Some(Err(reason)),
+            Err(TrackError::Session(_)) => serving.end = Some(Err(Reason::Transport)),
+        }
+    }
+
+    /// Reports groups that will not come, together with others that become known at the same time.
+    fn report(&mut self, request: RequestId, first: u64, last: u64, reason: Reason) {
+        if let Some(Use::Serving(serving)) = self.uses.get_mut(&request) {
+            serving.unreported.insert(first, (last, reason));
+            self.reporting.insert(request);
+        }
+    }
+
+    /// Tells the peer of the gaps so far; neighbours with the same code in one message. Spec: digest 5.4.
+    pub(super) fn tell_gaps(&mut self, request: RequestId) {
+        self.reporting.remove(&request);
+        let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
+        let mut gaps = std::mem::take(&mut serving.unreported).into_iter().peekable();
+        while let Some((first, (mut last, reason))) = gaps.next() {
+            let code = self.dialect.code(reason);
+            while let Some((_, (next, _))) = gaps.next_if(|(first, (_, reason))| {
+                last.checked_add(1) == Some(*first) && self.dialect.code(*reason) == code
+            }) {
+                last = next;
             }
-            Err(TrackError::Ended(reason)) => {
-                serving.end = Some(Err(reason));
-                self.end_if_sent(request);
-            }
-            Err(TrackError::Session(_)) => {
-                serving.end = Some(Err(Reason::Transport));
-                self.end_if_sent(request);
-            }
+            self.endpoint.gap(request, first, last, reason);
         }
     }
 
@@ -168,6 +206,35 @@ impl<C: Connection> Driver<C> {
     pub(super) fn is_flushed(&self) -> bool {
         let busy = |used: &Use| matches!(used, Use::Serving(serving) if serving.is_busy());
         self.groups_out == 0 && !self.uses.values().any(busy)
+    }
+
+    /// Looks at the bitrate in a while; an idle session does not.
+    fn sample_later(&mut self) {
+        let told = self.dialect.version().spec().supports(Feature::SessionUpdate);
+        if told && !std::mem::replace(&mut self.sampling, true) {
+            self.spawn(async move {
+                tokio::time::sleep(Bitrate::PAUSE).await;
+                Done::Sample
+            });
+        }
+    }
+
+    pub(super) fn sample(&mut self) {
+        self.sampling = false;
+        if let Some(bits) = self.bitrate.tell(now(), self.connection.stats().delivery_rate) {
+            self.endpoint.bitrate(bits);
+        }
+        if self.groups_out > 0 || self.bitrate.is_behind() {
+            self.sample_later();
+        }
+    }
+
+    /// The application says what gets through, or leaves that to the connection again.
+    pub(super) fn set_bitrate(&mut self, bits: Option<u64>) {
+        self.bitrate.chosen = bits;
+        if !self.sampling {
+            self.sample();
+        }
     }
 
     fn send_group(&mut self, request: RequestId, group: GroupConsumer) {
@@ -188,29 +255,45 @@ impl<C: Connection> Driver<C> {
             let sent = send.await.unwrap_or(Sent::Lost(Reason::Cancelled));
             Done::GroupSent(request, sequence, sent)
         });
+        self.sample_later();
     }
 
     pub(super) fn group_sent(&mut self, request: RequestId, sequence: u64, sent: Sent) {
         self.groups_out -= 1;
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
         serving.live.remove(&sequence);
-        if let Sent::Lost(reason) = sent {
-            debug!(request = request.0, group = sequence, %reason, "group given up");
-            self.endpoint.gap(request, sequence, sequence, reason);
+        match sent {
+            Sent::Whole => serving.accounts.delivered(sequence),
+            Sent::Lost(reason) => {
+                debug!(request = request.0, group = sequence, %reason, "group given up");
+                if serving.accounts.given_up(sequence) {
+                    // What is too old to be kept is not there any more. Spec: digest 5.4.
+                    let reason = if reason == Reason::Expired { Reason::NotFound } else { reason };
+                    self.report(request, sequence, sequence, reason);
+                }
+            }
+            Sent::Gone => {}
         }
         self.end_if_sent(request);
     }
 
-    /// Ends the subscription once the track has ended and each of its groups is through.
+    /// Ends the subscription once its track has ended, or there is nothing more of its range to come, and each of its
+    /// groups is through.
     fn end_if_sent(&mut self, request: RequestId) {
-        let Some(Use::Serving(serving)) = self.uses.get(&request) else { return };
+        let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
+        if serving.end.is_none() && serving.accounts.is_complete() {
+            debug!(request = request.0, "range complete");
+            serving.reading.abort();
+            serving.end = Some(Ok(()));
+        }
         if !serving.live.is_empty() {
             return;
         }
-        match serving.end {
-            Some(Ok(())) => self.endpoint.complete(request),
-            Some(Err(reason)) => self.endpoint.refuse(request, reason),
-            None => {}
+        let Some(end) = serving.end else { return };
+        self.tell_gaps(request);
+        match end {
+            Ok(()) => self.endpoint.complete(request),
+            Err(reason) => self.endpoint.refuse(request, reason),
         }
     }
 
@@ -219,15 +302,18 @@ impl<C: Connection> Driver<C> {
         let wish = &mut serving.wish;
         (wish.priority, wish.order) = (update.priority, update.order);
         wish.max_age = update.max_age;
-        wish.first = update.first.or(wish.first);
-        wish.last = update.last.or(wish.last);
-        serving.rank();
         // What the range no longer covers is given up, and reported like everything that is. Spec: digest 5.4.
-        for (sequence, (stream, _)) in &serving.live {
-            if !serving.wants(*sequence) {
+        for sequence in serving.accounts.narrow(update.first, update.last) {
+            if let Some((stream, _)) = serving.live.remove(&sequence) {
                 stream.abort();
             }
+            if serving.accounts.given_up(sequence) {
+                serving.unreported.insert(sequence, (sequence, Reason::Cancelled));
+                self.reporting.insert(request);
+            }
         }
+        serving.rank();
+        self.end_if_sent(request);
     }
 
     pub(super) fn unsubscribed(&mut self, request: RequestId, graceful: bool) {

@@ -1,5 +1,7 @@
 //! The subscriber's half: our subscriptions, watches and questions, and the groups they bring.
 
+use std::collections::BTreeSet;
+
 use moqt_transport::{Connection, RecvStream as _};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, trace, warn};
@@ -7,7 +9,7 @@ use tracing::{debug, trace, warn};
 use super::{Done, Driver, Use, ingest};
 use crate::{
     error::{PeerMisbehaved, Reason, RequestError, TrackError},
-    model::{AnnounceProducer, Announced, Retention, Start, TrackConsumer, TrackInfo, TrackProducer},
+    model::{AnnounceProducer, Announced, Retention, Start, TrackConsumer, TrackProducer},
     proto::{Gap, Info, RequestId, Subscribe},
     session::{Caller, Command, Granted, Reply},
 };
@@ -23,11 +25,36 @@ pub(super) struct Wish {
     last: Option<u64>,
     /// Groups that have begun to arrive.
     groups: u64,
+    /// The range as updates have narrowed it.
+    wanted: (Option<u64>, Option<u64>),
+    /// Groups that have begun and are neither whole nor named by a gap; kept while the range has an end.
+    unfinished: BTreeSet<u64>,
     /// Taken when the answer comes; the consumer keeps the track in use until then.
     pending: Option<(oneshot::Sender<Result<Granted, RequestError>>, TrackConsumer)>,
 }
 
 impl Wish {
+    /// Whether each group of a range with an end is whole, or will not come. Spec: digest 5.3.
+    fn is_complete(&self) -> bool {
+        let (Some(first), Some(last)) = self.wanted else { return false };
+        self.pending.is_none()
+            && self.unfinished.range(first..=last.max(first)).next().is_none()
+            && self.track.is_settled(first, last)
+    }
+
+    /// A group has begun; `most` that do not end well are kept in mind.
+    fn began(&mut self, sequence: u64, most: usize) {
+        self.groups += 1;
+        if self.wanted.1.is_some() {
+            self.unfinished.insert(sequence);
+            if self.unfinished.len() > most {
+                // It is for the publisher alone to say when this range is through.
+                self.wanted = (None, None);
+                self.unfinished.clear();
+            }
+        }
+    }
+
     /// Nothing more comes.
     pub(super) fn finish(&self) {
         self.track.finish();
@@ -56,11 +83,20 @@ impl<C: Connection> Driver<C> {
             Some(Command::Close) => self.close(),
             // Behind everything that is ready now.
             Some(Command::Flush { reply }) => self.spawn(async move { Done::Flush(reply) }),
+            Some(Command::Bitrate(bits)) => self.set_bitrate(bits),
             Some(Command::Subscribe { wish, retention, reply, caller }) => {
                 self.subscribe(wish, retention, reply, caller);
             }
             Some(Command::Update { request, update, reply }) => {
-                let _ = reply.send(self.endpoint.update(request, update));
+                let result = self.endpoint.update(request, update);
+                if result.is_ok()
+                    && let Some(Use::Wish(wish)) = self.uses.get_mut(&request)
+                {
+                    let (first, last) = wish.wanted;
+                    wish.wanted = (update.first.or(first), update.last.or(last));
+                }
+                let _ = reply.send(result);
+                self.finish_if_complete(request);
             }
             Some(Command::Watch { interest, reply }) => match self.endpoint.watch(interest.clone()) {
                 Ok(request) => {
@@ -102,12 +138,21 @@ impl<C: Connection> Driver<C> {
             }
         };
         debug!(request = request.0, track = %name, "subscribe");
-        let track = TrackProducer::new(name, TrackInfo::default(), retention);
+        let track = TrackProducer::incoming(name, retention);
         let consumer = track.consume();
         let consumer = first.map_or(consumer.clone(), |first| consumer.reader(Start::At(first)));
         self.watch_use(request, track.clone());
         self.watch_caller(request, caller);
-        let wish = Wish { track, first, last, groups: 0, pending: Some((reply, consumer)) };
+        track.begins_at(first.unwrap_or(0));
+        let wish = Wish {
+            track,
+            first,
+            last,
+            groups: 0,
+            wanted: (first, last),
+            unfinished: BTreeSet::new(),
+            pending: Some((reply, consumer)),
+        };
         self.uses.insert(request, Use::Wish(Box::new(wish)));
     }
 
@@ -152,6 +197,10 @@ impl<C: Connection> Driver<C> {
         let latest = info.latest.filter(|&latest| latest > 0);
         if let Some(latest) = latest {
             wish.track.set_latest(latest);
+            if wish.first.is_none() {
+                wish.track.begins_at(latest);
+                wish.wanted.0 = wish.wanted.0.or(Some(latest));
+            }
         }
         if let Some((reply, track)) = wish.pending.take() {
             let track = match (wish.first, latest) {
@@ -161,13 +210,40 @@ impl<C: Connection> Driver<C> {
             // Where the caller has gone, the track drops with the answer and is unused.
             let _ = reply.send(Ok(Granted { request, track, info }));
         }
+        self.finish_if_complete(request);
     }
 
     pub(super) fn wish_gap(&mut self, request: RequestId, gap: Gap) {
-        let Some(Use::Wish(wish)) = self.uses.get(&request) else { return };
+        let Some(Use::Wish(wish)) = self.uses.get_mut(&request) else { return };
         let reason = self.dialect.reason(gap.code);
         debug!(request = request.0, first = gap.first, last = gap.last, %reason, "gap");
         wish.track.gap(gap.first, gap.last, reason);
+        wish.unfinished.retain(|group| !(gap.first..=gap.last).contains(group));
+        self.finish_if_complete(request);
+    }
+
+    /// A group stream is through; `whole` if with all that it was to bring.
+    pub(super) fn ingested(&mut self, request: RequestId, sequence: u64, whole: bool) {
+        self.groups_in = self.groups_in.saturating_sub(1);
+        if let Some(Use::Wish(wish) | Use::Late(wish)) = self.uses.get_mut(&request)
+            && whole
+        {
+            wish.unfinished.remove(&sequence);
+            self.finish_if_complete(request);
+        }
+    }
+
+    /// Leaves a subscription whose range has come to its end.
+    fn finish_if_complete(&mut self, request: RequestId) {
+        let complete = |used: &Use| matches!(used, Use::Wish(wish) | Use::Late(wish) if wish.is_complete());
+        if !self.uses.get(&request).is_some_and(complete) {
+            return;
+        }
+        debug!(request = request.0, "range complete");
+        if let Some(Use::Wish(wish) | Use::Late(wish)) = self.uses.remove(&request) {
+            wish.finish();
+        }
+        self.endpoint.leave(request);
     }
 
     /// A request of ours is over.
@@ -183,6 +259,7 @@ impl<C: Connection> Driver<C> {
                 let groups = wish.groups;
                 self.uses.insert(request, Use::Late(wish));
                 self.wait_for_late(request, groups);
+                self.finish_if_complete(request);
             }
             Some(Use::Wish(wish)) => {
                 self.endpoint.retire(request);
@@ -203,8 +280,8 @@ impl<C: Connection> Driver<C> {
                     let _ = reply.send(Err(error));
                 }
             }
-            Some(Use::Watching(names)) => names.close(),
             Some(Use::Fetching(group)) => Self::fetch_over(&group, result),
+            Some(Use::Watching(names)) => names.close(result.err()),
             _ => {}
         }
     }
@@ -249,11 +326,7 @@ impl<C: Connection> Driver<C> {
         }
         self.groups_in += 1;
         let (dialect, limits) = (self.dialect, self.limits.clone());
-        self.spawn(async move {
-            let opened = ingest::open(stream, dialect, limits.wire);
-            let opened = tokio::time::timeout(limits.first_message, opened).await;
-            Done::GroupOpened(opened.unwrap_or(ingest::Opened::Dropped))
-        });
+        self.spawn(async move { Done::GroupOpened(ingest::open(stream, dialect, limits).await) });
     }
 
     pub(super) fn group_opened(&mut self, opened: ingest::Opened<C::RecvStream>) {
@@ -277,9 +350,10 @@ impl<C: Connection> Driver<C> {
         };
         let ingest::Head { subscribe_id, sequence, mut stream, rest } = head;
         trace!(subscribe_id, group = sequence, "group");
-        let wish = self.endpoint.subscription(subscribe_id).and_then(|request| self.uses.get_mut(&request));
+        let request = self.endpoint.subscription(subscribe_id);
+        let wish = request.and_then(|request| Some((request, self.uses.get_mut(&request)?)));
         let refused = match wish {
-            Some(Use::Wish(wish) | Use::Late(wish)) => {
+            Some((request, Use::Wish(wish) | Use::Late(wish))) => {
                 let outside = wish.first.is_some_and(|first| sequence < first)
                     || wish.last.is_some_and(|last| sequence > last);
                 if outside {
@@ -287,11 +361,11 @@ impl<C: Connection> Driver<C> {
                 } else {
                     match wish.track.create_group(sequence) {
                         Ok(group) => {
-                            wish.groups += 1;
+                            wish.began(sequence, self.limits.groups);
                             let (dialect, limits) = (self.dialect, self.limits.wire.clone());
                             self.spawn(async move {
-                                ingest::frames(stream, rest, group, dialect, limits).await;
-                                Done::Ingested
+                                let whole = ingest::frames(stream, rest, group, dialect, limits).await;
+                                Done::Ingested(request, sequence, whole)
                             });
                             return;
                         }

@@ -9,6 +9,7 @@ use std::{
 use moqt_wire::Namespace;
 
 use super::wait::{WaitList, Waiting};
+use crate::error::RequestError;
 
 /// What a watcher of names learns.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +34,8 @@ struct State {
     watchers: BTreeMap<u64, Watcher>,
     next_watcher: u64,
     closed: bool,
+    /// Why nothing changes any more, where that is no ordinary end.
+    error: Option<RequestError>,
     /// The set is still being learned from elsewhere.
     learning: bool,
     unused: WaitList,
@@ -102,7 +105,7 @@ struct Alive(Weak<Shared>);
 impl Drop for Alive {
     fn drop(&mut self) {
         if let Some(shared) = self.0.upgrade() {
-            shared.close();
+            shared.close(None);
         }
     }
 }
@@ -115,8 +118,11 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn close(&self) {
+    fn close(&self, error: Option<RequestError>) {
         let mut state = self.lock();
+        if !state.closed {
+            state.error = error;
+        }
         state.closed = true;
         for watcher in state.watchers.values_mut() {
             if let Some(waker) = watcher.waker.take() {
@@ -158,9 +164,9 @@ impl AnnounceProducer {
         }
     }
 
-    /// Nothing changes any more, though this producer lives on: watchers see the end.
-    pub(crate) fn close(&self) {
-        self.shared.close();
+    /// Nothing changes any more, though this producer lives on: watchers see the end, and the error if there is one.
+    pub(crate) fn close(&self, error: Option<RequestError>) {
+        self.shared.close(error);
     }
 
     /// Waits until nobody watches. Cancel safe.
@@ -261,6 +267,13 @@ impl AnnounceConsumer {
     /// Cancel safe.
     pub async fn next(&mut self) -> Option<Announced> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Why the watch ended, where that is more than the end of the set: the peer gave it up or refused it, or the
+    /// session ended. `None` as long as it goes on.
+    #[must_use]
+    pub fn ended_with(&self) -> Option<RequestError> {
+        self.shared.lock().error.clone()
     }
 
     /// [`next`](Self::next) for callers that poll.

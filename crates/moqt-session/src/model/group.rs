@@ -225,6 +225,10 @@ impl GroupProducer {
         state.end = Some(Ok(()));
         state.ended_at = Some(now());
         state.readers.wake();
+        drop(state);
+        if let Some(track) = self.shared.track.upgrade() {
+            track.finished(self.sequence());
+        }
         Ok(())
     }
 

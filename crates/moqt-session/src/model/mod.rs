@@ -8,16 +8,19 @@ mod clock;
 mod frame;
 mod group;
 mod ordered;
+mod ranges;
 #[cfg(test)]
 mod tests;
 mod track;
 mod wait;
 
 pub use announced::{AnnounceConsumer, AnnounceProducer, Announced, Interest};
+pub(crate) use clock::now;
 pub use frame::{FrameConsumer, FrameMeta, FrameProducer};
 pub(crate) use group::Part;
 pub use group::{GroupConsumer, GroupKey, GroupProducer};
 pub use ordered::{OrderedGroups, OrderedItem};
+pub(crate) use ranges::Runs;
 pub use track::{
     DuplicateGroup, Retention, Start, TrackConsumer, TrackEvent, TrackInfo, TrackProducer, WeakTrack,
 };

@@ -23,6 +23,16 @@ fn group(track: &TrackProducer, frames: &[&'static str]) {
     group.finish().unwrap();
 }
 
+fn group_at(track: &TrackProducer, sequence: u64) {
+    drop(track.create_group(sequence).unwrap());
+}
+
+impl TrackProducer {
+    fn reader_from(&self, first: u64) -> TrackConsumer {
+        self.consume().reader(Start::At(first))
+    }
+}
+
 /// What a future has come to without waiting.
 fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
@@ -327,6 +337,186 @@ fn gaps_cannot_pile_up_either() {
     assert!(events <= 9, "{events}");
 }
 
+#[test]
+fn a_flood_of_gaps_leaves_the_newest_group_where_it_is() {
+    let track = producer(Retention { max_groups: 4, ..Retention::default() });
+    let mut reader = track.consume();
+    group(&track, &["x"]);
+    (1..1000).for_each(|at| track.gap(at, at, Reason::Expired));
+    assert!(reader.group(0).is_some());
+    assert_eq!(sequences(&mut reader), [0]);
+    assert_eq!(sequences(&mut reader.reader(Start::Latest)), [0]);
+}
+
+/// What a reader learns: groups as their number alone, gaps with their last number and their reason.
+fn learns(track: &mut TrackConsumer) -> Vec<(u64, Option<(u64, Reason)>)> {
+    std::iter::from_fn(|| match now_or_never(track.next_event())? {
+        Ok(Some(TrackEvent::Group(group))) => Some((group.sequence(), None)),
+        Ok(Some(TrackEvent::Gap { first, last, reason })) => Some((first, Some((last, reason)))),
+        _ => None,
+    })
+    .collect()
+}
+
+#[test]
+fn numbers_left_out_by_a_producer_are_a_gap_once_a_later_group_is_finished() {
+    let track = producer(Retention::default());
+    let mut reader = track.reader_from(5);
+    group_at(&track, 5);
+    let open = track.create_group(9).unwrap();
+    drop(track.create_group(12));
+    assert_eq!(learns(&mut reader), [(5, None), (9, None), (12, None)], "none of them is finished");
+    open.finish().unwrap();
+    assert_eq!(learns(&mut reader), [(6, Some((8, Reason::NotFound)))]);
+    track.create_group(11).unwrap().finish().unwrap();
+    assert_eq!(learns(&mut reader), [(11, None), (10, Some((10, Reason::NotFound)))]);
+    let late = track.create_group(7).unwrap();
+    assert_eq!(learns(&mut reader), [], "those who were told of the gap do not get it");
+    assert!(reader.group(late.sequence()).is_some());
+}
+
+#[test]
+fn numbers_left_out_are_a_gap_when_the_track_is_finished_and_not_when_it_is_given_up() {
+    for finish in [true, false] {
+        let track = TrackProducer::incoming("cam/video".parse().unwrap(), Retention::default());
+        let mut reader = track.reader_from(3);
+        group_at(&track, 5);
+        assert_eq!(learns(&mut reader), [(5, None)], "a peer's groups overtake each other");
+        if finish {
+            track.finish()
+        } else {
+            track.abort(Reason::GoingAway)
+        }
+        let gap = (3, Some((4, Reason::NotFound)));
+        assert_eq!(learns(&mut reader), if finish { vec![gap] } else { vec![] });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn numbers_left_out_are_a_gap_when_they_have_been_missing_for_too_long() {
+    let track =
+        TrackProducer::incoming("cam/video".parse().unwrap(), Retention::max_age(Duration::from_secs(5)));
+    let mut reader = track.reader_from(0);
+    group_at(&track, 0);
+    group_at(&track, 3);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    group_at(&track, 5);
+    group_at(&track, 2);
+    assert_eq!(learns(&mut reader), [(0, None), (3, None), (5, None), (2, None)]);
+    let before = now();
+    for (number, after) in [(1, 3), (4, 5)] {
+        tokio::time::sleep_until(reader.due().unwrap()).await;
+        reader.settle();
+        assert_eq!(learns(&mut reader), [(number, Some((number, Reason::NotFound)))]);
+        assert_eq!(before.elapsed(), Duration::from_secs(after));
+    }
+    assert_eq!(reader.due(), None);
+}
+
+#[test]
+fn numbers_that_are_missing_cannot_pile_up() {
+    let track = TrackProducer::incoming(
+        "cam/video".parse().unwrap(),
+        Retention { max_groups: 4, ..Retention::default() },
+    );
+    let mut reader = track.reader_from(0);
+    for sequence in (1..100).step_by(2) {
+        group_at(&track, sequence);
+    }
+    let gone = learns(&mut reader).into_iter().filter(|(_, gap)| gap.is_some()).map(|(first, gap)| {
+        assert_eq!(gap.unwrap().1, Reason::NotFound);
+        gap.unwrap().0 + 1 - first
+    });
+    assert_eq!(gone.sum::<u64>(), 92, "all but four groups and four numbers still missing");
+}
+
+#[test]
+fn a_reader_that_was_overtaken_learns_of_everything_that_it_missed() {
+    let track = producer(Retention { max_groups: 2, ..Retention::default() });
+    let mut reader = track.reader_from(1);
+    (0..3).for_each(|_| group(&track, &["x"]));
+    assert_eq!(learns(&mut reader), [(1, None), (2, None)]);
+    (3..9).for_each(|_| group(&track, &["x"]));
+    assert_eq!(learns(&mut reader), [(3, Some((6, Reason::NotFound))), (7, None), (8, None)]);
+    assert_eq!(learns(&mut track.reader_from(5)), [(5, Some((6, Reason::NotFound))), (7, None), (8, None)]);
+    assert_eq!(learns(&mut track.consume()), [(8, None)]);
+}
+
+#[test]
+fn a_gap_is_told_once_and_to_nobody_who_begins_behind_it() {
+    let track = producer(Retention::default());
+    let mut reader = track.reader_from(2);
+    let mut latest = track.consume();
+    track.gap(0, 3, Reason::Expired);
+    track.gap(2, 5, Reason::App(9));
+    group(&track, &["x"]);
+    track.gap(6, 6, Reason::App(9));
+    let (early, late) = ((2, Some((3, Reason::Expired))), (4, Some((5, Reason::App(9)))));
+    let given_up = (6, Some((6, Reason::App(9))));
+    assert_eq!(learns(&mut reader), [early, late, (6, None), given_up]);
+    assert_eq!(
+        learns(&mut latest),
+        [(6, None), given_up],
+        "what stands before the first group was not asked for"
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn every_reader_learns_of_every_number_once(
+        steps in proptest::collection::vec((0..8_u8, 0..20_u64, 0..4_u64), 0..120),
+        local in proptest::bool::ANY,
+        max_groups in 1..6_usize,
+    ) {
+        let retention = Retention { max_groups, ..Retention::default() };
+        let name = "cam/video".parse().unwrap();
+        let track = if local {
+            TrackProducer::new(name, TrackInfo::default(), retention)
+        } else {
+            TrackProducer::incoming(name, retention)
+        };
+        let mut readers = vec![(track.reader_from(3), Vec::new()), (track.consume(), Vec::new())];
+        let mut base = 0;
+        for (step, number, more) in steps {
+            let number = base + number;
+            match step {
+                0 => drop(track.append_group()),
+                1 => drop(track.append_group().finish()),
+                2 => drop(track.create_group(number).map(GroupProducer::finish)),
+                3 => drop(track.create_group(number)),
+                4 => track.gap(number, number + more, Reason::Internal),
+                5 => base += more,
+                6 if readers.len() < 6 => {
+                    let reader = track.reader_from(number);
+                    readers.push((reader, Vec::new()));
+                }
+                _ => {
+                    let at = usize::try_from(number).unwrap() % readers.len();
+                    let (reader, learned) = &mut readers[at];
+                    learned.extend(learns(reader));
+                }
+            }
+        }
+        track.finish();
+        for (mut reader, mut learned) in readers {
+            learned.extend(learns(&mut reader));
+            // A group that was had may be given up afterwards.
+            let mut had = std::collections::BTreeSet::new();
+            let groups: Vec<u64> = learned.iter().filter(|(_, gap)| gap.is_none()).map(|(at, _)| *at).collect();
+            for (first, gap) in learned {
+                for number in first..=gap.map_or(first, |(last, _)| last) {
+                    let new = had.insert(number);
+                    proptest::prop_assert!(new || (gap.is_some() && groups.contains(&number)), "{} twice", number);
+                }
+            }
+            let lowest = reader.start().or(groups.iter().min().copied());
+            if let (Some(lowest), Some(highest)) = (lowest, had.last().copied()) {
+                proptest::prop_assert_eq!(had.into_iter().collect::<Vec<_>>(), (lowest..=highest).collect::<Vec<_>>());
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_finished_track_ends_and_a_dropped_one_is_cancelled() {
     let track = producer(Retention::default());
@@ -394,13 +584,13 @@ async fn ordered_groups_come_by_number_and_gaps_stand_between() {
     for expected in [(3, 3, None), (4, 4, None), (5, 5, None), (6, 7, Some(Reason::Expired)), (8, 8, None)] {
         assert_eq!(next().await, expected);
     }
-    let before = clock::now();
+    let before = now();
     assert_eq!(next().await, (9, 11, Some(Reason::Timeout)));
     assert_eq!(before.elapsed(), Duration::from_millis(200));
     assert_eq!(next().await, (12, 12, None));
     track.create_group(14).unwrap();
     track.finish();
-    assert_eq!(next().await, (13, 13, Some(Reason::Timeout)), "after the end nothing is waited for");
+    assert_eq!(next().await, (13, 13, Some(Reason::NotFound)), "after the end nothing is waited for");
     assert_eq!(next().await, (14, 14, None));
     assert_eq!(next().await.0, u64::MAX);
 }
@@ -408,7 +598,7 @@ async fn ordered_groups_come_by_number_and_gaps_stand_between() {
 #[tokio::test(start_paused = true)]
 async fn a_gap_before_the_first_group_is_given_out() {
     let track = producer(Retention::default());
-    let mut ordered = OrderedGroups::new(track.consume(), Duration::from_secs(1));
+    let mut ordered = OrderedGroups::new(track.consume().reader(Start::At(0)), Duration::from_secs(1));
     track.gap(0, 4, Reason::Expired);
     track.finish();
     let item = ordered.next().await.unwrap();

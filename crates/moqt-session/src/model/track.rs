@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::{
     clock::now,
     group::{GroupConsumer, GroupKey, GroupProducer, GroupShared},
+    ranges::{Holes, Runs},
     wait::{Place, WaitList},
 };
 use crate::error::{Reason, TrackError};
@@ -104,35 +105,48 @@ pub enum TrackEvent {
     },
 }
 
-#[derive(Debug, Default)]
-enum Entry {
-    Group(Arc<GroupShared>),
-    Gap {
-        first: u64,
-        last: u64,
-        reason: Reason,
-        at: Instant,
-    },
-    /// Evicted behind something that stays, which arrived before it.
-    #[default]
-    Gone,
+/// Numbers that will not come.
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    first: u64,
+    last: u64,
+    reason: Reason,
+    /// When it became known.
+    at: Instant,
+}
+
+#[derive(Debug)]
+struct Held {
+    group: Arc<GroupShared>,
+    /// A gap names it, which came before it or later.
+    given_up: bool,
+}
+
+/// Where a track's groups come from, which decides when a number left out is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Feed {
+    /// A producer here, that writes in order: what stands before a finished group does not come any more.
+    Local,
+    /// A peer, whose groups overtake each other.
+    Remote,
 }
 
 #[derive(Debug)]
 struct State {
     info: TrackInfo,
-    /// What came, in order of arrival. Entries below `base` are gone.
-    log: VecDeque<Entry>,
-    base: u64,
-    groups: BTreeMap<u64, Arc<GroupShared>>,
-    /// Highest number of a group or a gap so far.
-    highest: Option<u64>,
+    /// Groups that are held, and gaps that became known of late, by their places in the order of arrival.
+    arrivals: BTreeMap<u64, Arc<GroupShared>>,
+    gaps: BTreeMap<u64, Gap>,
+    /// The place of what comes next.
+    next: u64,
+    /// Something was dropped before this place: readers that stand there have missed it.
+    trimmed: u64,
+    groups: BTreeMap<u64, Held>,
+    holes: Holes,
     /// Highest number of a group.
     latest: Option<u64>,
     /// Highest number that the publisher named, though the group may not have come.
     told: Option<u64>,
-    /// Highest number of a group that is no longer held.
-    evicted: Option<u64>,
     end: Option<Result<(), TrackError>>,
     readers: WaitList,
     consumers: usize,
@@ -145,14 +159,40 @@ impl State {
         self.latest.max(self.told)
     }
 
-    /// What a reader that starts at `start` comes too late for.
-    fn missed(&self, start: u64) -> Option<(u64, u64)> {
-        let held = self.groups.range(start..).next().map(|(&held, _)| held);
-        let last = match held {
-            Some(held) => self.evicted?.min(held.checked_sub(1)?),
-            None => self.evicted?,
+    /// Groups that no gap names.
+    fn held(&self, first: u64, last: u64) -> impl Iterator<Item = u64> {
+        self.groups.range(first..=last).filter(|(_, held)| !held.given_up).map(|(&sequence, _)| sequence)
+    }
+
+    fn place(&mut self) -> u64 {
+        let place = self.next;
+        self.next += 1;
+        place
+    }
+
+    fn add_gap(&mut self, first: u64, last: u64, reason: Reason, at: Instant) {
+        let place = self.place();
+        self.gaps.insert(place, Gap { first, last, reason, at });
+        self.readers.wake();
+    }
+
+    /// What a reader comes too late for that stands at `place`, takes numbers from `floor` on and has seen `seen`:
+    /// what is settled, and neither held nor still to be told.
+    fn missed(&self, place: u64, floor: u64, seen: &Runs) -> Vec<(u64, u64)> {
+        let Some(highest) = self.holes.highest().filter(|&highest| floor <= highest) else {
+            return Vec::new();
         };
-        (start <= last).then_some((start, last))
+        let mut accounted = seen.clone();
+        for (first, last) in self.holes.within(floor, highest) {
+            accounted.insert(first, last);
+        }
+        for held in self.held(floor, highest) {
+            accounted.insert(held, held);
+        }
+        for gap in self.gaps.range(place..).map(|(_, gap)| gap) {
+            accounted.insert(gap.first, gap.last);
+        }
+        accounted.missing(floor, highest)
     }
 }
 
@@ -160,6 +200,7 @@ impl State {
 pub(super) struct TrackShared {
     name: FullTrackName,
     retention: Retention,
+    feed: Feed,
     held: Arc<AtomicU64>,
     state: Mutex<State>,
 }
@@ -169,10 +210,23 @@ impl TrackShared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn consumer(self: &Arc<Self>, state: &mut State, next: u64, start: Option<u64>) -> TrackConsumer {
+    fn consumer(self: &Arc<Self>, state: &mut State, start: Start) -> TrackConsumer {
         state.consumers += 1;
         state.changed.wake();
-        TrackConsumer { shared: Arc::clone(self), next, start, missed: None, place: Place::default() }
+        let start = match start {
+            Start::Latest => state.newest(),
+            Start::At(sequence) => Some(sequence),
+        };
+        TrackConsumer {
+            shared: Arc::clone(self),
+            next: 0,
+            start,
+            floor: start,
+            seen: Runs::default(),
+            synced: None,
+            missed: VecDeque::new(),
+            place: Place::default(),
+        }
     }
 
     /// Drops what is too much: a group has grown past what all may hold together.
@@ -180,56 +234,54 @@ impl TrackShared {
         self.evict(&mut self.lock(), now());
     }
 
+    /// A group was finished.
+    pub(super) fn finished(&self, sequence: u64) {
+        if self.feed == Feed::Local {
+            let mut state = self.lock();
+            self.give_up(&mut state, now(), |last, _| last < sequence);
+        }
+    }
+
+    /// Gives up holes for which `when` holds, from the lowest on, and those that gape for too long or are too many.
+    fn give_up(&self, state: &mut State, now: Instant, when: impl Fn(u64, Instant) -> bool) {
+        loop {
+            let many = state.holes.len() > self.retention.max_groups;
+            let old = |since| now.saturating_duration_since(since) >= self.retention.max_age;
+            let Some((first, last)) =
+                state.holes.give_up(|last, since| many || old(since) || when(last, since))
+            else {
+                return;
+            };
+            state.add_gap(first, last, Reason::NotFound, now);
+        }
+    }
+
     /// Drops what retention does not keep, oldest arrival first. Called once a group, and once a piece of
     /// payload only while too much is held.
     fn evict(&self, state: &mut State, now: Instant) {
-        let most = self.retention.max_groups.saturating_mul(2).max(2);
-        while state.log.len() > most {
-            self.pop(state);
+        self.give_up(state, now, |_, _| false);
+        let old = |at| now.saturating_duration_since(at) > self.retention.max_age;
+        // A reader that was not quick enough to see a gap between two groups still learns of it.
+        while let Some((&place, gap)) = state.gaps.first_key_value()
+            && (old(gap.at) || state.gaps.len() > self.retention.max_groups.max(1))
+        {
+            state.gaps.remove(&place);
+            state.trimmed = state.trimmed.max(place + 1);
         }
-        let mut index = 0;
-        while let Some(entry) = state.log.get(index) {
-            let stays = match entry {
-                Entry::Group(group) if Some(group.sequence()) == state.latest => true,
-                Entry::Group(group) => {
-                    let over = state.groups.len() > self.retention.max_groups
-                        || self.held.load(Ordering::Relaxed) > self.retention.max_bytes;
-                    let old = group
-                        .ended_at()
-                        .is_some_and(|at| now.saturating_duration_since(at) > self.retention.max_age);
-                    if !over && !old {
-                        return;
-                    }
-                    false
-                }
-                // A reader that was not quick enough to see it between two others still learns of it.
-                Entry::Gap { at, .. } => now.saturating_duration_since(*at) <= self.retention.max_age,
-                Entry::Gone => false,
-            };
-            if stays {
-                // The newest group, which arrived early and is still the newest, or a gap.
-                index += 1;
-            } else if index == 0 {
-                self.pop(state);
-            } else {
-                let entry = state.log.get_mut(index).map(std::mem::take);
-                Self::forget(state, entry);
-                index += 1;
+        // The newest stays, wherever it stands.
+        while let Some((&place, group)) =
+            state.arrivals.iter().find(|(_, group)| Some(group.sequence()) != state.latest)
+        {
+            let over = state.groups.len() > self.retention.max_groups
+                || self.held.load(Ordering::Relaxed) > self.retention.max_bytes;
+            if !over && !group.ended_at().is_some_and(old) {
+                break;
             }
-        }
-    }
-
-    fn pop(&self, state: &mut State) {
-        let entry = state.log.pop_front();
-        Self::forget(state, entry);
-        state.base += 1;
-    }
-
-    fn forget(state: &mut State, entry: Option<Entry>) {
-        if let Some(Entry::Group(group)) = entry {
-            state.groups.remove(&group.sequence());
-            state.evicted = state.evicted.max(Some(group.sequence()));
             group.expire();
+            let sequence = group.sequence();
+            state.groups.remove(&sequence);
+            state.arrivals.remove(&place);
+            state.trimmed = state.trimmed.max(place + 1);
         }
     }
 }
@@ -263,6 +315,9 @@ impl Drop for Alive {
 fn end(shared: &TrackShared, how: Result<(), TrackError>) {
     let mut state = shared.lock();
     if state.end.is_none() {
+        if how.is_ok() {
+            shared.give_up(&mut state, now(), |_, _| true);
+        }
         state.end = Some(how);
         state.readers.wake();
     }
@@ -272,19 +327,30 @@ impl TrackProducer {
     /// A track with no groups yet.
     #[must_use]
     pub fn new(name: FullTrackName, info: TrackInfo, retention: Retention) -> Self {
+        Self::fed(Feed::Local, name, info, retention)
+    }
+
+    /// A track whose groups a peer sends, each on its own way.
+    pub(crate) fn incoming(name: FullTrackName, retention: Retention) -> Self {
+        Self::fed(Feed::Remote, name, TrackInfo::default(), retention)
+    }
+
+    fn fed(feed: Feed, name: FullTrackName, info: TrackInfo, retention: Retention) -> Self {
         let shared = Arc::new(TrackShared {
             name,
             retention,
+            feed,
             held: Arc::default(),
             state: Mutex::new(State {
                 info,
-                log: VecDeque::new(),
-                base: 0,
+                arrivals: BTreeMap::new(),
+                gaps: BTreeMap::new(),
+                next: 0,
+                trimmed: 0,
                 groups: BTreeMap::new(),
-                highest: None,
+                holes: Holes::default(),
                 latest: None,
                 told: None,
-                evicted: None,
                 end: None,
                 readers: WaitList::default(),
                 consumers: 0,
@@ -307,15 +373,18 @@ impl TrackProducer {
     #[must_use]
     pub fn append_group(&self) -> GroupProducer {
         let mut state = self.shared.lock();
-        let next = state.highest.map_or(0, |highest| highest + 1);
+        let next = state.holes.highest().map_or(0, |highest| highest.saturating_add(1));
         self.insert(&mut state, next)
     }
 
-    /// Starts the group `sequence`. Numbers may come in any order; numbers jumped over are no gap by themselves.
+    /// Starts the group `sequence`. Numbers may come in any order, to some extent: one that was left out is given up,
+    /// and reported to readers as a gap with [`Reason::NotFound`], when a group above it is finished, when it has
+    /// been missing for [`Retention::max_age`], or when the track is finished. A group that comes after that is
+    /// held, but readers that are told of the gap do not get it.
     ///
     /// # Errors
     ///
-    /// When the number was used before, as far as the track remembers.
+    /// When the track holds a group of that number.
     pub fn create_group(&self, sequence: u64) -> Result<GroupProducer, DuplicateGroup> {
         let mut state = self.shared.lock();
         if state.groups.contains_key(&sequence) {
@@ -331,23 +400,39 @@ impl TrackProducer {
             Arc::clone(&self.shared.held),
             Arc::downgrade(&self.shared),
         );
-        state.groups.insert(sequence, Arc::clone(&group));
-        state.highest = state.highest.max(Some(sequence));
+        let at = now();
+        let given_up = state.holes.within(sequence, sequence).is_empty();
+        state.groups.insert(sequence, Held { group: Arc::clone(&group), given_up });
+        state.holes.settle(sequence, sequence, at);
         state.latest = state.latest.max(Some(sequence));
-        state.log.push_back(Entry::Group(Arc::clone(&group)));
-        self.shared.evict(state, now());
+        let place = state.place();
+        state.arrivals.insert(place, Arc::clone(&group));
+        self.shared.evict(state, at);
         state.readers.wake();
         GroupProducer::new(group)
     }
 
-    /// Says that the groups from `first` to `last` will not come.
+    /// Says that the groups from `first` to `last` will not come. Of a group that is there it says that it stays
+    /// incomplete; what readers were told before is not told again.
     pub fn gap(&self, first: u64, last: u64, reason: Reason) {
+        if last < first {
+            return;
+        }
         let mut state = self.shared.lock();
-        state.highest = state.highest.max(Some(last));
         let at = now();
-        state.log.push_back(Entry::Gap { first, last, reason, at });
+        let mut new = Runs::default();
+        for (first, last) in state.holes.within(first, last) {
+            new.insert(first, last);
+        }
+        for (&sequence, held) in state.groups.range_mut(first..=last).filter(|(_, held)| !held.given_up) {
+            held.given_up = true;
+            new.insert(sequence, sequence);
+        }
+        state.holes.settle(first, last, at);
+        for (first, last) in new.iter() {
+            state.add_gap(first, last, reason, at);
+        }
         self.shared.evict(&mut state, at);
-        state.readers.wake();
     }
 
     /// Changes what the track says of itself.
@@ -358,6 +443,18 @@ impl TrackProducer {
     /// Says which group is the newest, before it has come. Readers of the latest start there.
     pub(crate) fn set_latest(&self, sequence: u64) {
         self.shared.lock().told = Some(sequence);
+    }
+
+    /// Says that nothing before `first` will come.
+    pub(crate) fn begins_at(&self, first: u64) {
+        if let Some(last) = first.checked_sub(1) {
+            self.gap(0, last, Reason::NotFound);
+        }
+    }
+
+    /// Whether each group from `first` to `last` has begun, or will not come.
+    pub(crate) fn is_settled(&self, first: u64, last: u64) -> bool {
+        self.shared.lock().holes.within(first, last).is_empty()
     }
 
     /// Ends the track for good. Readers read what is there and then see the end.
@@ -377,11 +474,7 @@ impl TrackProducer {
     /// A reader that starts at the newest group.
     #[must_use]
     pub fn consume(&self) -> TrackConsumer {
-        let mut state = self.shared.lock();
-        let next = state.base;
-        let mut consumer = self.shared.consumer(&mut state, next, None);
-        consumer.start = consumer.resolve(&state, Start::Latest);
-        consumer
+        self.shared.consumer(&mut self.shared.lock(), Start::Latest)
     }
 
     /// Waits until no reader is left. Cancel safe.
@@ -438,17 +531,26 @@ impl TrackProducer {
 
 /// Reads a track: its groups in the order in which they began to arrive.
 ///
+/// From its start on a reader learns of every number once: it gets the group, or it is told of a gap. A group that it
+/// got may be followed by a gap that names it, when the publisher gave it up.
+///
 /// Each clone has a cursor of its own and starts where the original stands. A reader holds nothing alive: a
 /// slow one finds groups [expired](crate::GroupError::Expired) and goes on with what is there.
 #[derive(Debug)]
 pub struct TrackConsumer {
     shared: Arc<TrackShared>,
-    /// Position in the log of arrivals.
+    /// Place in the order of arrival.
     next: u64,
     /// Groups below it are not for this reader.
     start: Option<u64>,
-    /// Groups that were gone when this reader began; reported first.
-    missed: Option<(u64, u64)>,
+    /// Nothing below it is missed: the start, or else the lowest group that came.
+    floor: Option<u64>,
+    /// Numbers that this reader has had as groups or in gaps.
+    seen: Runs,
+    /// How much had been dropped, and the floor, when the reader last asked what it had missed.
+    synced: Option<(u64, u64)>,
+    /// Gaps that it comes too late for, to be told first.
+    missed: VecDeque<(u64, u64)>,
     place: Place,
 }
 
@@ -480,14 +582,7 @@ impl TrackConsumer {
     /// Another reader of the same track, that starts at `start`.
     #[must_use]
     pub fn reader(&self, start: Start) -> Self {
-        let mut state = self.shared.lock();
-        let base = state.base;
-        let mut reader = self.shared.consumer(&mut state, base, None);
-        reader.start = reader.resolve(&state, start);
-        if let Start::At(sequence) = start {
-            reader.missed = state.missed(sequence);
-        }
-        reader
+        self.shared.consumer(&mut self.shared.lock(), start)
     }
 
     /// The first group number that this reader takes; `None` for whatever comes first, on a track that was empty.
@@ -496,17 +591,10 @@ impl TrackConsumer {
         self.start
     }
 
-    fn resolve(&self, state: &State, start: Start) -> Option<u64> {
-        match start {
-            Start::Latest => state.newest(),
-            Start::At(sequence) => Some(sequence),
-        }
-    }
-
     /// A reader of one group that the track still holds.
     #[must_use]
     pub fn group(&self, sequence: u64) -> Option<GroupConsumer> {
-        self.shared.lock().groups.get(&sequence).map(|group| GroupConsumer::new(Arc::clone(group)))
+        self.shared.lock().groups.get(&sequence).map(|held| GroupConsumer::new(Arc::clone(&held.group)))
     }
 
     /// Waits for the next group and skips gaps. `None` once the track is complete.
@@ -530,6 +618,8 @@ impl TrackConsumer {
 
     /// Waits for the next group or gap. `None` once the track is complete.
     ///
+    /// Numbers that have been missing for too long are given up when something else happens on the track.
+    ///
     /// # Errors
     ///
     /// As [`next_group`](Self::next_group).
@@ -541,37 +631,62 @@ impl TrackConsumer {
         std::future::poll_fn(|cx| self.poll_event(cx)).await
     }
 
+    /// When numbers that were left out have been missing for too long. More of them come with a group, never alone.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let state = self.shared.lock();
+        let oldest = state.holes.oldest().filter(|_| state.end.is_none())?;
+        oldest.checked_add(self.shared.retention.max_age)
+    }
+
+    /// Gives up what is [due](Self::due).
+    pub(crate) fn settle(&self) {
+        self.shared.give_up(&mut self.shared.lock(), now(), |_, _| false);
+    }
+
     /// [`next_event`](Self::next_event) for callers that poll.
     pub fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Result<Option<TrackEvent>, TrackError>> {
-        if let Some((first, last)) = self.missed.take() {
-            return Poll::Ready(Ok(Some(TrackEvent::Gap { first, last, reason: Reason::NotFound })));
-        }
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
-        self.next = self.next.max(state.base);
         loop {
-            let index = usize::try_from(self.next - state.base).unwrap_or(usize::MAX);
-            match state.log.get(index) {
-                Some(Entry::Group(group)) => {
-                    self.next += 1;
+            if let Some(floor) = self.floor
+                && (self.next < state.trimmed || self.synced.is_none_or(|(_, then)| then != floor))
+                && self.synced != Some((state.trimmed, floor))
+            {
+                self.synced = Some((state.trimmed, floor));
+                for (first, last) in state.missed(self.next, floor, &self.seen) {
+                    self.seen.insert(first, last);
+                    self.missed.push_back((first, last));
+                }
+            }
+            if let Some((first, last)) = self.missed.pop_front() {
+                return Poll::Ready(Ok(Some(TrackEvent::Gap { first, last, reason: Reason::NotFound })));
+            }
+            let group = state.arrivals.range(self.next..).next();
+            let gap = state.gaps.range(self.next..).next().map(|(&place, gap)| (place, *gap));
+            match (group, gap) {
+                (Some((&place, group)), gap) if gap.is_none_or(|(gap, _)| place < gap) => {
+                    self.next = place + 1;
                     let sequence = group.sequence();
-                    if self.start.is_some_and(|start| sequence < start) {
+                    if self.start.is_some_and(|start| sequence < start)
+                        || !self.seen.insert(sequence, sequence)
+                    {
                         continue;
                     }
+                    self.floor = Some(self.floor.map_or(sequence, |floor| floor.min(sequence)));
                     let group = GroupConsumer::new(Arc::clone(group));
                     return Poll::Ready(Ok(Some(TrackEvent::Group(group))));
                 }
-                Some(Entry::Gap { first, last, reason, .. }) => {
-                    self.next += 1;
-                    let first = (*first).max(self.start.unwrap_or(0));
-                    if first > *last {
+                (_, Some((place, Gap { first, last, reason, .. }))) => {
+                    self.next = place + 1;
+                    // Without a floor, what stands before the first group is told with that group if it matters.
+                    let Some(first) = self.floor.map(|floor| first.max(floor)).filter(|first| *first <= last)
+                    else {
                         continue;
-                    }
-                    let event = TrackEvent::Gap { first, last: *last, reason: *reason };
-                    return Poll::Ready(Ok(Some(event)));
+                    };
+                    self.seen.insert(first, last);
+                    return Poll::Ready(Ok(Some(TrackEvent::Gap { first, last, reason })));
                 }
-                Some(Entry::Gone) => self.next += 1,
-                None => {
+                _ => {
                     if let Some(end) = &state.end {
                         return Poll::Ready(end.clone().map(|()| None));
                     }
@@ -598,9 +713,18 @@ impl TrackConsumer {
 impl Clone for TrackConsumer {
     fn clone(&self) -> Self {
         let mut state = self.shared.lock();
-        let mut clone = self.shared.consumer(&mut state, self.next, self.start);
-        clone.missed = self.missed;
-        clone
+        state.consumers += 1;
+        state.changed.wake();
+        Self {
+            shared: Arc::clone(&self.shared),
+            next: self.next,
+            start: self.start,
+            floor: self.floor,
+            seen: self.seen.clone(),
+            synced: self.synced,
+            missed: self.missed.clone(),
+            place: Place::default(),
+        }
     }
 }
 
@@ -628,9 +752,7 @@ impl WeakTrack {
         if state.end.is_some() {
             return None;
         }
-        let base = state.base;
-        let mut consumer = shared.consumer(&mut state, base, None);
-        consumer.start = consumer.resolve(&state, Start::Latest);
+        let consumer = shared.consumer(&mut state, Start::Latest);
         drop(state);
         Some(consumer)
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use moqt_transport::Code;
+use moqt_wire::Feature;
 
 use super::{
     limits::Limits,
@@ -12,6 +13,7 @@ use super::{
 use crate::{
     dialect::Dialect,
     error::{PeerMisbehaved, Reason, RequestError, SessionError},
+    model::Runs,
 };
 
 /// Which side of the session this is; it decides who opens the Session stream, nothing else.
@@ -38,7 +40,7 @@ pub(crate) struct Endpoint {
     pub(super) subscriptions: BTreeMap<u64, RequestId>,
     pub(super) next_subscribe_id: u64,
     /// Ids that the peer has used.
-    pub(super) used_ids: IdSet,
+    pub(super) used_ids: Runs,
     pub(super) announced: usize,
     pub(super) counts: Counts,
     closed: bool,
@@ -51,32 +53,6 @@ pub(super) struct Counts {
     pub(super) subscriptions: usize,
     pub(super) watches: usize,
     pub(super) fetches: usize,
-}
-
-/// Numbers seen, as runs: a number left out for ever costs one run, not all that come after it.
-#[derive(Debug, Default)]
-pub(super) struct IdSet {
-    /// The last number of each run, by its first.
-    runs: BTreeMap<u64, u64>,
-}
-
-impl IdSet {
-    /// `false` if the number was seen before.
-    pub(super) fn insert(&mut self, id: u64) -> bool {
-        let before = self.runs.range(..=id).next_back().map(|(&first, &last)| (first, last));
-        if before.is_some_and(|(_, last)| id <= last) {
-            return false;
-        }
-        let first = before.filter(|(_, last)| last + 1 == id).map_or(id, |(first, _)| first);
-        let last = id.checked_add(1).and_then(|next| self.runs.remove(&next)).unwrap_or(id);
-        self.runs.insert(first, last);
-        true
-    }
-
-    /// How many runs there are.
-    pub(super) fn runs(&self) -> usize {
-        self.runs.len()
-    }
 }
 
 impl Endpoint {
@@ -94,7 +70,7 @@ impl Endpoint {
             outputs: VecDeque::new(),
             subscriptions: BTreeMap::new(),
             next_subscribe_id: 0,
-            used_ids: IdSet::default(),
+            used_ids: Runs::default(),
             announced: 0,
             counts: Counts::default(),
             closed: false,
@@ -114,7 +90,9 @@ impl Endpoint {
     ///
     /// The code to reset and stop the stream with. The session may end as well, by an output.
     pub(crate) fn handle_stream(&mut self, stream_type: u64) -> Result<(RequestId, RequestKind), Refused> {
-        let Some(kind) = self.dialect.request_kind(stream_type) else {
+        // A stream that both sides have to agree on is unknown as long as none of ours agree.
+        let kind = self.dialect.request_kind(stream_type).filter(|kind| *kind != RequestKind::Drain);
+        let Some(kind) = kind else {
             let rule = PeerMisbehaved::UnknownStreamType(stream_type);
             if self.dialect.unknown_stream_ends_session() {
                 let code = self.code(rule.reason());
@@ -213,6 +191,28 @@ impl Endpoint {
     pub(crate) fn retire(&mut self, request: RequestId) {
         self.subscriptions.retain(|_, of| *of != request);
         self.finish(request);
+    }
+
+    /// Tells the peer what we expect to get through to it, where the version has words for that.
+    pub(crate) fn bitrate(&mut self, bits: u64) {
+        let message = Message::Bitrate(bits);
+        if self.dialect.check(&message).is_ok() {
+            self.send(Self::SESSION, message);
+        }
+    }
+
+    /// Nothing more is due on a subscription of ours: its range is through.
+    pub(crate) fn leave(&mut self, id: RequestId) {
+        // Where publishers know no ranges they go on after the end, and would not understand a mere finish.
+        let ranges = self.dialect.version().spec().supports(Feature::Ranges);
+        match self.requests.get_mut(&id) {
+            Some(request) if request.reading && !ranges => self.cancel(id),
+            Some(request) => {
+                request.state = State::Done;
+                self.retire(id);
+            }
+            None => {}
+        }
     }
 
     /// Whether the peer may open no more, where it has `more` streams beside its requests.

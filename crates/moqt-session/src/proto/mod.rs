@@ -3,6 +3,8 @@
 //! [`Endpoint`] owns every request of a session and decides what is said next. It sees no payload and no
 //! connection; the driver carries its outputs to streams and feeds it what streams bring.
 
+mod accounting;
+mod bitrate;
 mod endpoint;
 mod fetch;
 mod limits;
@@ -16,6 +18,8 @@ mod script;
 mod tests;
 mod wish;
 
+pub(crate) use accounting::Accounting;
+pub(crate) use bitrate::Bitrate;
 pub(crate) use endpoint::{Endpoint, Refused, Side};
 pub use limits::Limits;
 pub(crate) use message::{AnnounceStatus, Fetch, Message};

@@ -22,10 +22,10 @@ impl Endpoint {
                     return Err(PeerMisbehaved::InvalidRange);
                 }
                 request.state = State::Asked(range);
-                if self.used_ids.runs() > self.limits.subscriptions {
+                if self.used_ids.len() > self.limits.subscriptions {
                     return Err(PeerMisbehaved::LimitReached("scattered subscribe ids"));
                 }
-                if !self.used_ids.insert(subscribe.id) {
+                if !self.used_ids.insert(subscribe.id, subscribe.id) {
                     return Err(PeerMisbehaved::DuplicateSubscribeId(subscribe.id));
                 }
                 self.event(Event::Subscribed { request: id, subscribe });

@@ -234,15 +234,18 @@ fn a_second_session_stream_closes_the_session() {
 
 #[test]
 fn an_unknown_stream_type_closes_a_draft_session_and_resets_a_deployed_peers_stream() {
-    for version in [Version::TRANSFORK_03, Version::TRANSFORK_04] {
-        let mut script = Script::new(version, Side::Server);
-        assert_eq!(script.opens(9), Err(Refused(Code(10))));
-        script.closes_with(&PeerMisbehaved::UnknownStreamType(9));
-    }
-    for version in [Version::TRANSFORK_04_RS12, Version::TRANSFORK_04_RS9] {
-        let mut script = Script::new(version, Side::Server);
-        assert_eq!(script.opens(9), Err(Refused(Code(5))));
-        script.silent();
+    // The latter is for those who have agreed on it.
+    for number in [9, 0x0f05] {
+        for version in [Version::TRANSFORK_03, Version::TRANSFORK_04] {
+            let mut script = Script::new(version, Side::Client);
+            assert_eq!(script.opens(number), Err(Refused(Code(10))));
+            script.closes_with(&PeerMisbehaved::UnknownStreamType(number));
+        }
+        for version in [Version::TRANSFORK_04_RS12, Version::TRANSFORK_04_RS9] {
+            let mut script = Script::new(version, Side::Client);
+            assert_eq!(script.opens(number), Err(Refused(Code(5))));
+            script.silent();
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use moqt_wire::{
-    Limits, Message as _, StreamDecoder, Version,
+    DecodeError, DecodeErrorKind, Limits, Message as _, StreamDecoder, Version,
     transfork::{EXT_ENCODING, EXT_PATH, Extensions, SessionClient, SessionServer, StreamKind},
 };
 
@@ -47,8 +47,8 @@ impl From<PeerMisbehaved> for HandshakeError {
     }
 }
 
-impl From<moqt_wire::DecodeError> for HandshakeError {
-    fn from(error: moqt_wire::DecodeError) -> Self {
+impl From<DecodeError> for HandshakeError {
+    fn from(error: DecodeError) -> Self {
         PeerMisbehaved::from(error).into()
     }
 }
@@ -99,6 +99,12 @@ impl Offer {
         let version = self.row(code, theirs)?;
         Some(Negotiated { version, path })
     }
+}
+
+/// A path as text; another one could not be told apart from it if it were read by guessing.
+fn text(path: &[u8]) -> Result<String, DecodeError> {
+    let refused = DecodeError { message: "SessionClient", field: "path", kind: DecodeErrorKind::NotUtf8 };
+    str::from_utf8(path).map(str::to_owned).map_err(|_| refused)
 }
 
 fn decoder(limits: &Limits) -> StreamDecoder {
@@ -175,7 +181,7 @@ impl ServerHandshake {
         let Some(hello) = self.decoder.next::<SessionClient>()? else { return Ok(None) };
         let path = match hello.extensions.bytes(EXT_PATH) {
             Some(_) if self.offer.carrier_has_url => return Err(PeerMisbehaved::UnexpectedPath.into()),
-            Some(path) => Some(String::from_utf8_lossy(path).into_owned()),
+            Some(path) => Some(text(path)?),
             None => None,
         };
         let code = self.offer.codes().into_iter().find(|code| hello.versions.contains(code));
