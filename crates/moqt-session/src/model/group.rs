@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use super::{
     clock::now,
     frame::{FrameConsumer, FrameMeta, FrameProducer},
-    track::{Retention, TrackShared},
+    terms::Retention,
+    track::TrackShared,
     wait::{Place, WaitList},
 };
 use crate::error::{GroupError, Reason};
