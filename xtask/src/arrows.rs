@@ -36,7 +36,7 @@ const TABLE: &[Row] = &[
         ours: &[],
         tests: &[],
         outside: &["bytes", "thiserror"],
-        optional: &["quinn", "rcgen", "ring", "rustls", "socket2", "tokio", "wtransport"],
+        optional: &["quinn", "quinn-proto", "rcgen", "ring", "rustls", "socket2", "tokio", "wtransport"],
         adapters: false,
     },
     Row {

@@ -5,7 +5,7 @@ mod common;
 
 use bytes::Bytes;
 use common::*;
-use moqt_session::{GroupError, PeerMisbehaved, Reason, RequestError, SubscribeOptions};
+use moqt_session::{GroupError, PeerMisbehaved, Reason, RequestError, SubscribeOptions, TrackEvent};
 use moqt_sim::for_each_seed;
 use moqt_wire::{
     Version,
@@ -155,5 +155,26 @@ fn garbage_behind_an_accepted_subscription_ends_the_track_and_not_the_session() 
         assert!(matches!(error, moqt_session::TrackError::Ended(Reason::ProtocolViolation)), "{error:?}");
         stream.expect_reset(code::DECODE).await;
         still_answers(&peer).await;
+    });
+}
+
+#[test]
+fn the_gap_that_a_deployed_publisher_reports_for_a_group_that_we_stopped_is_told() {
+    for_each_seed(|sim| async move {
+        let (side, mut peer) = against_client(&sim, Version::TRANSFORK_04_RS12).await;
+        let (subscription, mut stream, wish) = subscribed(&side, &mut peer, Default::default()).await;
+        let mut track = subscription.into_track();
+        let mut group = peer.group(&header(wish.id.0, 4)).await;
+        group.send_varint(1 << 40).await;
+        group.expect_stop(code::TOO_MANY).await;
+        // Such a publisher passes on every stop as a failure of its transport.
+        stream.send(&gap(4, 0, code::TRANSPORT)).await;
+        let Some(TrackEvent::Group(mut cut)) = track.next_event().await.unwrap() else { panic!() };
+        assert_eq!(frames_of(&mut cut).await.1, Err(GroupError::TooLarge));
+        let Some(TrackEvent::Gap { first, last, reason }) = track.next_event().await.unwrap() else {
+            panic!()
+        };
+        assert_eq!((first, last, reason), (4, 4, Reason::Transport));
+        stream.expect_quiet(secs(1)).await;
     });
 }

@@ -10,6 +10,8 @@ use std::{
 use quinn::{IdleTimeout, VarInt, congestion};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::quinn::rate::Measure;
+
 /// How fast to send.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -80,18 +82,18 @@ impl TransportOptions {
             .receive_window(self.connection_window.into())
             .send_window(self.send_window);
         match self.congestion {
-            Congestion::Cubic => {
-                config.congestion_controller_factory(Arc::new(congestion::CubicConfig::default()))
-            }
+            Congestion::Cubic => config.congestion_controller_factory(measured::<congestion::CubicConfig>()),
             Congestion::NewReno => {
-                config.congestion_controller_factory(Arc::new(congestion::NewRenoConfig::default()))
+                config.congestion_controller_factory(measured::<congestion::NewRenoConfig>())
             }
-            Congestion::Bbr => {
-                config.congestion_controller_factory(Arc::new(congestion::BbrConfig::default()))
-            }
+            Congestion::Bbr => config.congestion_controller_factory(measured::<congestion::BbrConfig>()),
         };
         Arc::new(config)
     }
+}
+
+fn measured<F: Default>() -> Arc<Measure<F>> {
+    Arc::new(Measure(Arc::new(F::default())))
 }
 
 /// The sizes that the system granted a socket's buffers, in bytes. Linux counts its own overhead in.

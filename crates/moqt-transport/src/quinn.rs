@@ -1,6 +1,7 @@
 //! Raw QUIC by `quinn`.
 
 pub(crate) mod half;
+pub(crate) mod rate;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -172,7 +173,7 @@ pub(crate) fn stats(connection: &quinn::Connection) -> Stats {
     Stats {
         rtt: Some(stats.path.rtt),
         congestion_window: Some(stats.path.cwnd),
-        delivery_rate: None,
+        delivery_rate: rate::delivery_rate(connection),
         bytes_sent: Some(stats.udp_tx.bytes),
         bytes_received: Some(stats.udp_rx.bytes),
         packets_sent: Some(stats.path.sent_packets),

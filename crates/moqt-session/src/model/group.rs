@@ -16,7 +16,8 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{
     clock::now,
     frame::{FrameConsumer, FrameMeta, FrameProducer},
-    track::{Retention, TrackShared},
+    terms::Retention,
+    track::TrackShared,
     wait::{Place, WaitList, Waiting},
 };
 use crate::error::{GroupError, Reason};

@@ -9,6 +9,7 @@ mod frame;
 mod group;
 mod ordered;
 mod ranges;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod track;
@@ -21,6 +22,5 @@ pub(crate) use group::Part;
 pub use group::{GroupConsumer, GroupKey, GroupProducer};
 pub use ordered::{OrderedGroups, OrderedItem};
 pub(crate) use ranges::Runs;
-pub use track::{
-    DuplicateGroup, Retention, Start, TrackConsumer, TrackEvent, TrackInfo, TrackProducer, WeakTrack,
-};
+pub use terms::{Retention, Start, TrackInfo};
+pub use track::{DuplicateGroup, TrackConsumer, TrackEvent, TrackProducer, WeakTrack};

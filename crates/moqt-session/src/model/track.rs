@@ -7,82 +7,19 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
 };
 
-use moqt_wire::{FullTrackName, GroupOrder, Priority};
+use moqt_wire::FullTrackName;
 use tokio::time::Instant;
 
 use super::{
     clock::now,
     group::{GroupConsumer, GroupKey, GroupProducer, GroupShared},
     ranges::{Holes, Runs},
+    terms::{Retention, Start, TrackInfo},
     wait::{Place, WaitList},
 };
 use crate::error::{Reason, TrackError};
-
-/// What a publisher says of a track.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TrackInfo {
-    /// Breaks ties between tracks that the subscriber ranks equal; higher is sent first.
-    pub priority: Priority,
-    /// The order of groups where the subscriber has no wish of its own.
-    pub order: GroupOrder,
-    /// How long a finished group stays useful; `None` where the wire does not say.
-    pub max_age: Option<Duration>,
-}
-
-impl Default for TrackInfo {
-    fn default() -> Self {
-        Self { priority: Priority::default(), order: GroupOrder::Default, max_age: None }
-    }
-}
-
-/// What a track keeps for readers that come late or fall behind. The newest group is always kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// How long a finished group is kept.
-    pub max_age: Duration,
-    /// Most groups kept.
-    pub max_groups: usize,
-    /// Most bytes kept in all groups together: payload, and what it takes to keep it in order.
-    pub max_bytes: u64,
-    /// Most payload bytes of one group; a group that grows past it is aborted.
-    pub max_group_bytes: u64,
-    /// Most frames of one group; a group that grows past it is aborted.
-    pub max_group_frames: usize,
-}
-
-impl Retention {
-    /// The default, but finished groups are kept for `age`.
-    #[must_use]
-    pub fn max_age(age: Duration) -> Self {
-        Self { max_age: age, ..Self::default() }
-    }
-}
-
-impl Default for Retention {
-    /// Ten seconds, 1024 groups, 64 MiB; one group at most 32 MiB and 65,536 frames.
-    fn default() -> Self {
-        Self {
-            max_age: Duration::from_secs(10),
-            max_groups: 1024,
-            max_bytes: 64 << 20,
-            max_group_bytes: 32 << 20,
-            max_group_frames: 1 << 16,
-        }
-    }
-}
-
-/// Where a reader starts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Start {
-    /// At the newest group there is, or the first to come.
-    #[default]
-    Latest,
-    /// At this group; groups no longer held are reported as a gap.
-    At(u64),
-}
 
 /// The number is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -117,6 +117,7 @@ pub async fn statistics_are_unknown_or_sensible<P: Pair>(pair: &P) {
     for (stats, sends) in [(client.stats(), true), (server.stats(), false)] {
         assert!(stats.rtt.is_none_or(|rtt| rtt < Duration::from_secs(60)), "{stats:?}");
         assert!(stats.congestion_window.is_none_or(|window| window > 0), "{stats:?}");
+        assert!(stats.delivery_rate.is_none_or(|rate| rate > 0), "{stats:?}");
         assert!(stats.mtu.is_none_or(|mtu| mtu >= 1200), "{stats:?}");
         let moved = if sends { stats.bytes_sent } else { stats.bytes_received };
         assert!(moved.is_none_or(|bytes| bytes >= LEN as u64), "{stats:?}");
