@@ -176,3 +176,29 @@ async fn a_publisher_that_loses_the_relay_says_so() {
     assert_eq!((status, lines(&words).len()), (1, 1), "{words}");
     assert!(words.starts_with("moqt: connection lost: moqf://"), "{words}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_ends_well_while_its_track_goes_on_whatever_of_it_is_missing() {
+    let relay = TestRelay::start();
+    let publisher = Publisher::new("range");
+    let session = publisher.connect(&relay).await;
+    ["zero", "one"].iter().for_each(|frame| publisher.group(&[frame]));
+    for (number, frame) in [(4, "four"), (6, "six")] {
+        let mut group = publisher.track.create_group(number).unwrap();
+        group.write_frame(frame).unwrap();
+        group.finish().unwrap();
+    }
+    for (range, seen, missing) in [
+        ("--from 1 --to 4", "one\nfour\n", Some("groups 2 to 3 of range are missing: not found")),
+        ("--from 4 --to 5", "four\n", Some("group 5 of range is missing: not found")),
+        ("--from 6 --to 6", "six\n", None),
+        ("--to 3", "", None),
+    ] {
+        let (subscriber, out) = watched(relay.moqt("sub", &format!("range --format lines {range}")));
+        assert_eq!(rest(out).await, seen.as_bytes(), "{range}");
+        let (status, _, words) = end(subscriber).await;
+        let warnings: Vec<_> = missing.map(|missing| format!("moqt: gap: {missing}")).into_iter().collect();
+        assert_eq!((status, lines(&words)), (0, warnings.iter().map(String::as_str).collect()), "{range}");
+    }
+    session.close().await;
+}
