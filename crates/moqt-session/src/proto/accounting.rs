@@ -14,6 +14,8 @@ use crate::model::Runs;
 pub(crate) struct Accounting {
     first: Option<u64>,
     last: Option<u64>,
+    /// The lowest group that was sent: where the range begins as long as nothing else says it.
+    lowest: Option<u64>,
     under_way: BTreeSet<u64>,
     settled: Runs,
 }
@@ -37,7 +39,11 @@ impl Accounting {
 
     /// A group is about to be sent. `false` if it may not be: it lies outside, or began or was settled before.
     pub(crate) fn begin(&mut self, group: u64) -> bool {
-        self.wants(group) && !self.settled.contains(group) && self.under_way.insert(group)
+        let begins = self.wants(group) && !self.settled.contains(group) && self.under_way.insert(group);
+        if begins {
+            self.lowest = Some(self.lowest.map_or(group, |lowest| lowest.min(group)));
+        }
+        begins
     }
 
     /// The peer has all of a group.
@@ -81,7 +87,7 @@ impl Accounting {
 
     /// Whether the range has an end and each group up to there is settled.
     pub(crate) fn is_complete(&self) -> bool {
-        matches!((self.first, self.last), (Some(first), Some(last)) if self.settled.covers(first, last))
+        matches!((self.first.or(self.lowest), self.last), (Some(first), Some(last)) if self.settled.covers(first, last))
             && self.under_way.is_empty()
     }
 }
@@ -120,6 +126,19 @@ mod tests {
         accounts.narrow(None, Some(3));
         assert!(!accounts.is_complete(), "it is not known where it begins");
         accounts.starts_at(Some(9));
+        assert!(accounts.is_complete());
+    }
+
+    #[test]
+    fn a_range_on_a_track_that_was_empty_begins_with_the_first_group_that_comes() {
+        let mut accounts = Accounting::default();
+        accounts.narrow(None, Some(5));
+        accounts.starts_at(None);
+        assert!(accounts.begin(4) && accounts.begin(3));
+        accounts.delivered(4);
+        accounts.delivered(3);
+        assert!(!accounts.is_complete());
+        assert_eq!(accounts.missing(5, 8), [(5, 5)]);
         assert!(accounts.is_complete());
     }
 
