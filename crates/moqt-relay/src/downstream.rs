@@ -49,7 +49,7 @@ impl Origin for Downstream {
         });
     }
 
-    fn info(&self, request: InfoRequest) {
+    fn info(&self, mut request: InfoRequest) {
         let mut waiting = self.scope.ask_info(&request.name);
         if let Some(answer) = waiting.now() {
             return match answer {
@@ -58,9 +58,13 @@ impl Origin for Downstream {
             };
         }
         self.spawn(async move {
-            match waiting.answer().await {
-                Ok(info) => request.answer(info),
-                Err(reason) => request.refuse(reason),
+            tokio::select! {
+                biased;
+                answer = waiting.answer() => match answer {
+                    Ok(info) => request.answer(info),
+                    Err(reason) => request.refuse(reason),
+                },
+                () = request.cancelled() => {}
             }
         });
     }

@@ -137,6 +137,23 @@ async fn a_request_is_forgotten_when_the_last_subscriber_vanishes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_is_withdrawn_at_the_publisher_when_nobody_waits_any_more() {
+    bounded(async {
+        let relay = TestRelay::start();
+        let mut publisher = slow(&relay).await;
+        let peer = relay.connect("moqf").await;
+        peer.sees("cam").await;
+        let mut asking = JoinSet::new();
+        let subscriber = peer.session.subscriber();
+        asking.spawn(async move { drop(subscriber.info(name("cam")).await) });
+        let mut request = publisher.infos.recv().await.unwrap();
+        drop(asking);
+        request.cancelled().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_is_withdrawn_at_the_publisher_when_nobody_waits_any_more() {
     bounded(async {
         let relay = TestRelay::start();

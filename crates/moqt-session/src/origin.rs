@@ -120,6 +120,11 @@ impl InfoRequest {
     pub fn refuse(self, reason: Reason) {
         let _ = self.reply.send(Err(reason));
     }
+
+    /// Waits until the peer no longer asks. Cancel safe.
+    pub async fn cancelled(&mut self) {
+        self.reply.closed().await;
+    }
 }
 
 /// Tracks that live in this process, announced for as long as they are published.

@@ -556,6 +556,17 @@ async fn a_producer_learns_when_readers_come_and_go() {
 }
 
 #[test]
+fn a_wait_that_is_given_up_leaves_nothing_behind() {
+    let track = producer(Retention::default());
+    let _reader = track.consume();
+    for _ in 0..100 {
+        assert!(now_or_never(track.unused()).is_none());
+        assert!(now_or_never(track.readers_above(1)).is_none());
+    }
+    assert_eq!(track.waiting(), 0);
+}
+
+#[test]
 fn a_track_that_ended_for_want_of_readers_cannot_be_joined() {
     let track = producer(Retention::default());
     let reader = track.consume();

@@ -17,7 +17,7 @@ use super::{
     group::{GroupConsumer, GroupKey, GroupProducer, GroupShared},
     ranges::{Holes, Runs},
     terms::{Retention, Start, TrackInfo},
-    wait::{Place, WaitList},
+    wait::{Place, WaitList, Waiting},
 };
 use crate::error::{Reason, TrackError};
 
@@ -416,14 +416,13 @@ impl TrackProducer {
 
     /// Waits until no reader is left. Cancel safe.
     pub async fn unused(&self) {
-        let mut place = Place::default();
+        let mut waiting = Waiting::new(|place| self.shared.lock().changed.leave(place));
         std::future::poll_fn(|cx| {
             let mut state = self.shared.lock();
             if state.consumers == 0 {
-                state.changed.leave(&mut place);
                 return Poll::Ready(());
             }
-            state.changed.wait(&mut place, cx);
+            state.changed.wait(&mut waiting.place, cx);
             Poll::Pending
         })
         .await;
@@ -446,17 +445,22 @@ impl TrackProducer {
 
     /// Waits until there are more than `count` readers. Cancel safe.
     pub async fn readers_above(&self, count: usize) {
-        let mut place = Place::default();
+        let mut waiting = Waiting::new(|place| self.shared.lock().changed.leave(place));
         std::future::poll_fn(|cx| {
             let mut state = self.shared.lock();
             if state.consumers > count {
-                state.changed.leave(&mut place);
                 return Poll::Ready(());
             }
-            state.changed.wait(&mut place, cx);
+            state.changed.wait(&mut waiting.place, cx);
             Poll::Pending
         })
         .await;
+    }
+
+    /// How many wait for readers to come or go.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.shared.lock().changed.places()
     }
 
     /// How many readers there are.

@@ -43,6 +43,12 @@ impl WaitList {
         }
     }
 
+    /// How many places are given out.
+    #[cfg(test)]
+    pub(crate) fn places(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
     /// Wakes everybody who waits.
     ///
     /// Wakers only mark tasks as ready, so this may run under the lock of the state.
