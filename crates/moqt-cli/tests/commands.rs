@@ -151,7 +151,7 @@ async fn a_certificate_serves_a_relay_and_is_trusted_as_a_root() {
         use std::os::unix::fs::PermissionsExt as _;
         assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
     }
-    let relay = TestRelay::start_at("127.0.0.1:0".parse().unwrap(), certificate);
+    let relay = TestRelay::with(certificate);
     let line = format!("announced https://{}/ --once --tls-root {}", relay.address(), chain.display());
     assert_eq!(run(moqt(&line)).await, (0, b"= live\n".to_vec(), String::new()));
 }

@@ -104,7 +104,7 @@ async fn a_subscriber_goes_on_where_it_was_when_the_relay_comes_back() {
 
     within("the relay closes", relay.handle.close()).await;
     within("the publisher notices", session.closed()).await;
-    let relay = TestRelay::start_at(relay.address(), relay.certificate.clone());
+    let relay = TestRelay::start_again(relay.address(), relay.certificate.clone()).await;
     let session = publisher.connect(&relay).await;
     frame.write("dddd".into()).unwrap();
     frame.finish().unwrap();

@@ -35,7 +35,7 @@ pub struct TestRelay {
 impl TestRelay {
     pub fn start() -> Self {
         let certificate = Certificate::generate(&["localhost".into(), "127.0.0.1".into()], 10).unwrap();
-        Self::start_at("127.0.0.1:0".parse().unwrap(), certificate)
+        Self::with(certificate)
     }
 
     /// A relay that speaks one version only.
@@ -47,16 +47,31 @@ impl TestRelay {
         Self::start_with(options, "127.0.0.1:0".parse().unwrap(), certificate)
     }
 
-    pub fn start_at(address: SocketAddr, certificate: Certificate) -> Self {
-        Self::start_with(Options::new(certificate.clone()), address, certificate)
+    /// A relay with a certificate of its own.
+    pub fn with(certificate: Certificate) -> Self {
+        Self::start_with(Options::new(certificate.clone()), "127.0.0.1:0".parse().unwrap(), certificate)
+    }
+
+    /// A relay in the place of one that has closed. Sockets close a moment later, and a client of another test may
+    /// have been given the port meanwhile, so it tries until the port is free.
+    pub async fn start_again(address: SocketAddr, certificate: Certificate) -> Self {
+        let options = quick(Options::new(certificate.clone()), address);
+        let bind = async {
+            loop {
+                match Relay::bind(options.clone()) {
+                    Ok(relay) => return relay,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+        };
+        Self::running(within("the port is free", bind).await, certificate)
     }
 
     fn start_with(options: Options, address: SocketAddr, certificate: Certificate) -> Self {
-        let mut options = options.listen(address).http_beside();
-        // The dead are noticed soon.
-        options.transport.idle_timeout = Some(Duration::from_secs(2));
-        options.transport.keep_alive = Some(Duration::from_millis(400));
-        let relay = Relay::bind(options).unwrap();
+        Self::running(Relay::bind(quick(options, address)).unwrap(), certificate)
+    }
+
+    fn running(relay: Relay, certificate: Certificate) -> Self {
         let handle = relay.handle();
         #[expect(clippy::disallowed_methods, reason = "the relay's own task")]
         tokio::spawn(relay.run());
@@ -89,6 +104,14 @@ impl TestRelay {
         options.tls.fingerprints = vec![self.handle.fingerprint().unwrap()];
         (Client::new(options).unwrap(), self.url().parse().unwrap())
     }
+}
+
+/// A relay at this address, that soon notices who is dead.
+fn quick(options: Options, address: SocketAddr) -> Options {
+    let mut options = options.listen(address).http_beside();
+    options.transport.idle_timeout = Some(Duration::from_secs(2));
+    options.transport.keep_alive = Some(Duration::from_millis(400));
+    options
 }
 
 /// The command with these arguments, without any wish of the environment.

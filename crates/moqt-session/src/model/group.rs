@@ -117,6 +117,22 @@ impl GroupShared {
         self.lock().ended_at
     }
 
+    /// Ends the group where it is not complete; `false` where it is.
+    pub(super) fn give_up(&self, reason: Reason) -> bool {
+        let mut state = self.lock();
+        match state.end {
+            Some(Ok(())) => return false,
+            Some(Err(_)) => {}
+            None => {
+                state.end = Some(Err(GroupError::Reset(reason)));
+                state.ended_at = Some(now());
+                state.readers.wake();
+                state.expiry.wake();
+            }
+        }
+        true
+    }
+
     /// Lets go of the payload. Readers that are not through see [`GroupError::Expired`].
     pub(super) fn expire(&self) {
         let mut state = self.lock();

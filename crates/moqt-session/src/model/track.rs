@@ -362,6 +362,11 @@ impl TrackProducer {
             new.insert(first, last);
         }
         for (&sequence, held) in state.groups.range_mut(first..=last).filter(|(_, held)| !held.given_up) {
+            // A peer whose stream was read to its end may not have heard of it, and give the group up: then it is
+            // here all the same. One that is still read ends, so that it is not whole after all.
+            if self.shared.feed == Feed::Remote && !held.group.give_up(reason) {
+                continue;
+            }
             held.given_up = true;
             new.insert(sequence, sequence);
         }
