@@ -457,7 +457,7 @@ impl World {
 
 #[test]
 fn whatever_is_done_in_whichever_order_what_arrives_was_written_and_nothing_is_left() {
-    Seeds::default().count(300).run(|sim| async move {
+    Seeds::default().count(1000).run(|sim| async move {
         let mut world = World::new(sim).await;
         for _ in 0..world.rng.range(50..400) {
             world.step().await;
@@ -528,7 +528,7 @@ fn produce(rng: &mut Rng, live: &TrackProducer, open: &mut Vec<GroupProducer>, n
 
 #[test]
 fn each_group_of_a_range_is_delivered_or_reported_exactly_once() {
-    Seeds::default().count(300).run(|sim| async move {
+    Seeds::default().count(1000).run(|sim| async move {
         let mut rng = sim.rng();
         let version = VERSIONS[rng.below(4) as usize];
         let link = Link::delay(ms(rng.range(1..80)))

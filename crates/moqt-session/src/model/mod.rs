@@ -22,5 +22,5 @@ pub(crate) use group::Part;
 pub use group::{GroupConsumer, GroupKey, GroupProducer};
 pub use ordered::{OrderedGroups, OrderedItem};
 pub(crate) use ranges::Runs;
-pub use terms::{Retention, Start, TrackInfo};
-pub use track::{DuplicateGroup, TrackConsumer, TrackEvent, TrackProducer, WeakTrack};
+pub use terms::{DuplicateGroup, Retention, Start, TrackEvent, TrackInfo};
+pub use track::{TrackConsumer, TrackProducer, WeakTrack};

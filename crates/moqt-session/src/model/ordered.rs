@@ -4,11 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{
-    clock::now,
-    group::GroupConsumer,
-    track::{TrackConsumer, TrackEvent},
-};
+use super::{clock::now, group::GroupConsumer, terms::TrackEvent, track::TrackConsumer};
 use crate::error::{Reason, TrackError};
 
 /// What [`OrderedGroups`] gives out.

@@ -1,8 +1,11 @@
-//! What is said of a track: by its publisher, by whoever keeps it, and by a reader.
+//! What is said of a track: by its publisher, by whoever keeps it, and to and by a reader.
 
 use std::time::Duration;
 
 use moqt_wire::{GroupOrder, Priority};
+
+use super::group::GroupConsumer;
+use crate::error::Reason;
 
 /// What a publisher says of a track.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,4 +68,25 @@ pub enum Start {
     Latest,
     /// At this group; groups no longer held are reported as a gap.
     At(u64),
+}
+
+/// The number is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("group {0} exists already")]
+pub struct DuplicateGroup(pub u64);
+
+/// What a reader of a track meets, in the order in which it came.
+#[derive(Debug)]
+pub enum TrackEvent {
+    /// A group began.
+    Group(GroupConsumer),
+    /// Groups that will not come.
+    Gap {
+        /// The first of them.
+        first: u64,
+        /// The last of them.
+        last: u64,
+        /// Why.
+        reason: Reason,
+    },
 }

@@ -663,3 +663,29 @@ async fn a_reader_may_begin_at_a_frame_that_is_yet_to_come() {
     assert_eq!(beyond.read_frame().await, Err(GroupError::Reset(Reason::OutOfRange)));
     assert_eq!(beyond.end(), Some(Ok(())));
 }
+
+#[tokio::test]
+async fn a_gap_of_a_peer_is_not_told_of_a_group_that_came_whole_and_ends_one_that_did_not() {
+    let track = TrackProducer::incoming("cam/video".parse().unwrap(), Retention::default());
+    let mut reader = track.consume().reader(Start::At(0));
+    let mut whole = track.create_group(0).unwrap();
+    whole.write_frame("x").unwrap();
+    whole.finish().unwrap();
+    let mut running = track.create_group(1).unwrap();
+    running.write_frame("y").unwrap();
+    track.gap(0, 1, Reason::Expired);
+
+    let mut whole = reader.next_group().await.unwrap().unwrap();
+    assert_eq!(whole.read_frame().await.unwrap().unwrap(), "x");
+    assert_eq!(whole.read_frame().await, Ok(None));
+    let mut cut = reader.next_group().await.unwrap().unwrap();
+    assert_eq!(cut.read_frame().await.unwrap().unwrap(), "y");
+    assert_eq!(cut.read_frame().await, Err(GroupError::Reset(Reason::Expired)));
+    assert!(running.write_frame("more").is_err());
+    let event = reader.next_event().await.unwrap();
+    assert!(
+        matches!(event, Some(TrackEvent::Gap { first: 1, last: 1, reason: Reason::Expired })),
+        "{event:?}"
+    );
+    assert!(now_or_never(reader.next_event()).is_none());
+}

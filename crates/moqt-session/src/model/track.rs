@@ -16,31 +16,10 @@ use super::{
     clock::now,
     group::{GroupConsumer, GroupKey, GroupProducer, GroupShared},
     ranges::{Holes, Runs},
-    terms::{Retention, Start, TrackInfo},
+    terms::{DuplicateGroup, Retention, Start, TrackEvent, TrackInfo},
     wait::{Place, WaitList, Waiting},
 };
 use crate::error::{Reason, TrackError};
-
-/// The number is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("group {0} exists already")]
-pub struct DuplicateGroup(pub u64);
-
-/// What a reader of a track meets, in the order in which it came.
-#[derive(Debug)]
-pub enum TrackEvent {
-    /// A group began.
-    Group(GroupConsumer),
-    /// Groups that will not come.
-    Gap {
-        /// The first of them.
-        first: u64,
-        /// The last of them.
-        last: u64,
-        /// Why.
-        reason: Reason,
-    },
-}
 
 /// Numbers that will not come.
 #[derive(Clone, Copy, Debug)]
