@@ -118,6 +118,9 @@ fn settle<R: RecvStream>(
 ) -> Result<(), GroupError> {
     let end = copied.and_then(|()| group.complete());
     if let Err(error) = &end {
+        if matches!(error, GroupError::TooLarge | GroupError::WrongSize) {
+            tracing::warn!(group = group.sequence(), %error, "group refused");
+        }
         stream.stop(stop_code(dialect, error));
         group.end(error.clone());
     }

@@ -439,7 +439,9 @@ impl<C: Connection> Driver<C> {
                     return;
                 }
                 Err(Refused(code)) => {
-                    warn!(stream_type, %code, "stream refused");
+                    if !self.endpoint.is_closed() {
+                        warn!(stream_type, %code, "stream refused");
+                    }
                     code
                 }
             },
@@ -529,7 +531,6 @@ impl<C: Connection> Driver<C> {
             Read::Finished => self.endpoint.handle_finished(request),
             Read::Reset(code) => self.endpoint.handle_reset(request, code),
             Read::Misbehaved(rule) => {
-                warn!(request = request.0, kind = reader.kind.name(), %rule, "peer broke the protocol");
                 reader.stop(self.dialect.code(rule.reason()));
                 self.endpoint.handle_malformed(request, rule);
             }

@@ -334,11 +334,11 @@ impl<C: Connection> Driver<C> {
             ingest::Opened::Group(head) => head,
             ingest::Opened::Unknown(stream_type, mut stream) => {
                 self.groups_in = self.groups_in.saturating_sub(1);
-                warn!(stream_type, "unknown stream type");
                 let rule = PeerMisbehaved::UnknownStreamType(stream_type);
                 if self.dialect.unknown_stream_ends_session() {
                     self.endpoint.close(rule.into());
                 } else {
+                    warn!(stream_type, "unknown stream type");
                     stream.stop(self.dialect.code(Reason::Malformed));
                 }
                 return;

@@ -181,6 +181,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether the session is about to end.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// Which of our subscriptions a group belongs to; `None` where it is not, or no longer, ours.
     pub(crate) fn subscription(&self, subscribe_id: u64) -> Option<RequestId> {
         self.subscriptions.get(&subscribe_id).copied()
@@ -263,6 +268,8 @@ impl Endpoint {
         if request.kind == RequestKind::Session {
             return self.close(rule.into());
         }
+        // The one line about it; what ends the session is told with its end.
+        tracing::warn!(request = id.0, kind = request.kind.name(), %rule, "peer broke the protocol");
         let reason = rule.reason();
         if request.ours {
             self.lost(id, Err(rule.into()));
