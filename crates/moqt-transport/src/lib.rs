@@ -32,7 +32,9 @@ mod webtransport;
 mod wire_code;
 
 #[cfg(feature = "webtransport")]
-pub use self::webtransport::{WebTransportConnection, WebTransportRecvStream, WebTransportSendStream};
+pub use self::webtransport::{
+    InvalidHeader, WebTransportConnection, WebTransportRecvStream, WebTransportSendStream,
+};
 pub use self::{
     code::Code,
     error::{ConnectionError, ReadError, WriteError},

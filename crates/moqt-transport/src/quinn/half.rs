@@ -11,46 +11,6 @@ use crate::{
     wire_code::{Mapping, decode},
 };
 
-/// A sending half, whoever owns the object behind it.
-#[derive(Debug)]
-pub(crate) enum Sender {
-    /// From our own `quinn` call.
-    Own(quinn::SendStream),
-    /// From the WebTransport session, which only lends the stream inside.
-    #[cfg(feature = "webtransport")]
-    Session(wtransport::SendStream),
-}
-
-impl Sender {
-    fn get(&mut self) -> &mut quinn::SendStream {
-        match self {
-            Self::Own(stream) => stream,
-            #[cfg(feature = "webtransport")]
-            Self::Session(stream) => stream.quic_stream_mut(),
-        }
-    }
-}
-
-/// A receiving half, whoever owns the object behind it.
-#[derive(Debug)]
-pub(crate) enum Receiver {
-    /// From our own `quinn` call.
-    Own(quinn::RecvStream),
-    /// From the WebTransport session, which only lends the stream inside.
-    #[cfg(feature = "webtransport")]
-    Session(wtransport::RecvStream),
-}
-
-impl Receiver {
-    fn get(&mut self) -> &mut quinn::RecvStream {
-        match self {
-            Self::Own(stream) => stream,
-            #[cfg(feature = "webtransport")]
-            Self::Session(stream) => stream.quic_stream_mut(),
-        }
-    }
-}
-
 /// Why a half could not go on, before the connection's error is put into words.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -106,15 +66,15 @@ pub(crate) struct Header {
 
 #[derive(Debug)]
 enum SendState {
-    Open(Sender),
-    Finished(Sender),
+    Open(quinn::SendStream),
+    Finished(quinn::SendStream),
     /// Finished, with a task that still waits to write the header.
     Finishing(Finishing),
     Reset,
 }
 
 impl SendHalf {
-    pub(crate) fn new(sender: Sender, mapping: Mapping, header: Header) -> Self {
+    pub(crate) fn new(sender: quinn::SendStream, mapping: Mapping, header: Header) -> Self {
         Self { mapping, header, state: SendState::Open(sender) }
     }
 
@@ -127,7 +87,7 @@ impl SendHalf {
             let mut all: Vec<Bytes> = Vec::with_capacity(1 + chunks.len());
             all.push(self.header.bytes.clone());
             all.extend_from_slice(chunks);
-            let written = sender.get().write_chunks(&mut all).await?.bytes;
+            let written = sender.write_chunks(&mut all).await?.bytes;
             // Nothing is awaited between the write and taking note of it.
             let of_header = written.min(self.header.bytes.len());
             drop(self.header.bytes.split_to(of_header));
@@ -137,7 +97,7 @@ impl SendHalf {
                 return Ok(written);
             }
         }
-        Ok(sender.get().write_chunks(chunks).await?.bytes)
+        Ok(sender.write_chunks(chunks).await?.bytes)
     }
 
     pub(crate) fn finish(&mut self) -> Result<(), WriteError> {
@@ -145,7 +105,7 @@ impl SendHalf {
             SendState::Open(mut sender) => {
                 if self.header_is_out(&mut sender) {
                     // The only error is that it has ended before, which `Open` excludes.
-                    let _ = sender.get().finish();
+                    let _ = sender.finish();
                     self.state = SendState::Finished(sender);
                 } else {
                     let header = std::mem::take(&mut self.header);
@@ -161,9 +121,9 @@ impl SendHalf {
     }
 
     /// Writes the header if that needs no waiting. Also true where nobody waits for it any more.
-    fn header_is_out(&mut self, sender: &mut Sender) -> bool {
+    fn header_is_out(&mut self, sender: &mut quinn::SendStream) -> bool {
         while !self.header.bytes.is_empty() {
-            let write = std::pin::pin!(sender.get().write_chunks(slice::from_mut(&mut self.header.bytes)));
+            let write = std::pin::pin!(sender.write_chunks(slice::from_mut(&mut self.header.bytes)));
             match write.poll(&mut task::Context::from_waker(task::Waker::noop())) {
                 task::Poll::Ready(Ok(_)) => {}
                 task::Poll::Ready(Err(_)) => return true,
@@ -177,7 +137,7 @@ impl SendHalf {
         match std::mem::replace(&mut self.state, SendState::Reset) {
             SendState::Open(mut sender) | SendState::Finished(mut sender) => {
                 // Fails only when all is delivered already.
-                let _ = sender.get().reset(self.mapping.encode(code));
+                let _ = sender.reset(self.mapping.encode(code));
             }
             SendState::Finishing(finishing) => finishing.reset(code),
             SendState::Reset => {}
@@ -187,13 +147,13 @@ impl SendHalf {
     pub(crate) fn set_priority(&mut self, priority: i32) {
         if let SendState::Open(sender) | SendState::Finished(sender) = &mut self.state {
             // Fails only when all is delivered already.
-            let _ = sender.get().set_priority(priority);
+            let _ = sender.set_priority(priority);
         }
     }
 
     pub(crate) async fn stopped(&mut self) -> Result<Option<Code>, quinn::ConnectionError> {
         let result = match &mut self.state {
-            SendState::Open(sender) | SendState::Finished(sender) => sender.get().stopped().await,
+            SendState::Open(sender) | SendState::Finished(sender) => sender.stopped().await,
             SendState::Finishing(finishing) => finishing.stopped().await,
             // `quinn` does not say when a reset was acknowledged, and the peer needs nothing more anyhow.
             SendState::Reset => return Ok(None),
@@ -234,8 +194,8 @@ struct Finishing {
 }
 
 impl Finishing {
-    fn start(mut sender: Sender, header: Header, mapping: Mapping) -> SendState {
-        let stopped = Box::pin(sender.get().stopped());
+    fn start(sender: quinn::SendStream, header: Header, mapping: Mapping) -> SendState {
+        let stopped = Box::pin(sender.stopped());
         let mut half = SendHalf::new(sender, mapping, Header::default());
         let Some(runtime) = header.runtime else {
             // Headers come with a runtime; without one the half is dropped, and so reset.
@@ -285,8 +245,10 @@ impl SendHalf {
 /// The receiving half; stops the stream when dropped before its end.
 #[derive(Debug)]
 pub(crate) struct RecvHalf {
-    receiver: Receiver,
+    receiver: quinn::RecvStream,
     mapping: Mapping,
+    /// What was read before anybody asked.
+    ahead: Bytes,
     /// How it ended. `quinn` reports a reset once and a plain end ever after, so it is remembered here.
     end: Option<RecvEnd>,
 }
@@ -299,8 +261,9 @@ enum RecvEnd {
 }
 
 impl RecvHalf {
-    pub(crate) fn new(receiver: Receiver, mapping: Mapping) -> Self {
-        Self { receiver, mapping, end: None }
+    /// Takes a stream of which `ahead` has been read.
+    pub(crate) fn new(receiver: quinn::RecvStream, mapping: Mapping, ahead: Bytes) -> Self {
+        Self { receiver, mapping, ahead, end: None }
     }
 
     pub(crate) async fn read_chunk(&mut self, max: usize) -> Result<Option<Bytes>, Failure> {
@@ -309,9 +272,12 @@ impl RecvHalf {
             Some(RecvEnd::Reset(code)) => return Err(Failure::Peer(code)),
             Some(RecvEnd::Stopped) => return Err(Failure::Closed),
             None if max == 0 => return Ok(Some(Bytes::new())),
+            None if !self.ahead.is_empty() => {
+                return Ok(Some(self.ahead.split_to(max.min(self.ahead.len()))));
+            }
             None => {}
         }
-        match self.receiver.get().read_chunk(max, true).await {
+        match self.receiver.read_chunk(max, true).await {
             Ok(Some(chunk)) => Ok(Some(chunk.bytes)),
             Ok(None) => {
                 self.end = Some(RecvEnd::Finished);
@@ -331,7 +297,7 @@ impl RecvHalf {
         if self.end.is_none() {
             self.end = Some(RecvEnd::Stopped);
             // Fails only when the stream has ended already.
-            let _ = self.receiver.get().stop(self.mapping.encode(code));
+            let _ = self.receiver.stop(self.mapping.encode(code));
         }
     }
 }

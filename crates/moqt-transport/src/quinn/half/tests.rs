@@ -50,7 +50,7 @@ async fn a_header_that_leaves_in_parts_is_followed_by_the_payload_whole() {
     // Windows around the header's length.
     for stream_window in 1..=6 {
         let (client, server) = pair(TransportOptions { stream_window, ..TransportOptions::default() }).await;
-        let sender = Sender::Own(client.quic().open_uni().await.unwrap());
+        let sender = client.quic().open_uni().await.unwrap();
         let mut half = SendHalf::new(sender, Mapping::Plain, header());
         let write = async {
             let mut chunks = ["pay", "", "load"].map(Bytes::from);
@@ -70,7 +70,7 @@ async fn a_header_that_leaves_in_parts_is_followed_by_the_payload_whole() {
 #[tokio::test]
 async fn an_empty_stream_without_room_for_its_header_is_finished_by_and_by() {
     let (client, server) = pair(TransportOptions { stream_window: 2, ..TransportOptions::default() }).await;
-    let sender = Sender::Own(client.quic().open_uni().await.unwrap());
+    let sender = client.quic().open_uni().await.unwrap();
     let mut half = SendHalf::new(sender, Mapping::Plain, header());
     half.finish().unwrap();
     assert!(matches!(half.state, SendState::Finishing(_)));
@@ -83,7 +83,7 @@ async fn an_empty_stream_without_room_for_its_header_is_finished_by_and_by() {
 #[tokio::test]
 async fn an_empty_stream_without_room_for_its_header_can_be_reset() {
     let (client, server) = pair(TransportOptions { stream_window: 2, ..TransportOptions::default() }).await;
-    let sender = Sender::Own(client.quic().open_uni().await.unwrap());
+    let sender = client.quic().open_uni().await.unwrap();
     let mut half = SendHalf::new(sender, Mapping::Plain, header());
     half.finish().unwrap();
     half.reset(Code(5));
