@@ -12,6 +12,7 @@ use tracing::debug;
 
 use super::{
     Done, Driver, Use,
+    drain::Leaving,
     egress::{self, Rank, Sent},
 };
 use crate::{
@@ -47,6 +48,12 @@ impl Serving {
     /// Whether groups are being sent, or the peer has not yet read a track that has ended.
     fn is_busy(&self) -> bool {
         !self.live.is_empty() || !self.unreported.is_empty() || self.end.is_some()
+    }
+
+    /// Takes no new groups; those that have begun go on, and the subscription ends after them.
+    pub(super) fn wind_up(&mut self, end: Result<(), Reason>) {
+        self.reading.abort();
+        self.end.get_or_insert(end);
     }
 
     /// Gives everything up; streams that are open are reset.
@@ -279,7 +286,7 @@ impl<C: Connection> Driver<C> {
 
     /// Ends the subscription once its track has ended, or there is nothing more of its range to come, and each of its
     /// groups is through.
-    fn end_if_sent(&mut self, request: RequestId) {
+    pub(super) fn end_if_sent(&mut self, request: RequestId) {
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
         if serving.end.is_none() && serving.accounts.is_complete() {
             debug!(request = request.0, "range complete");
@@ -325,9 +332,7 @@ impl<C: Connection> Driver<C> {
             return;
         }
         if let Some(Use::Serving(serving)) = self.uses.get_mut(&request) {
-            // Groups that have begun go on; no new ones.
-            serving.reading.abort();
-            serving.end.get_or_insert(Ok(()));
+            serving.wind_up(Ok(()));
         }
         self.end_if_sent(request);
     }
@@ -340,13 +345,17 @@ impl<C: Connection> Driver<C> {
 
     fn feed(&mut self, request: RequestId, mut names: AnnounceConsumer) {
         let Some(outbox) = self.outboxes.get(&request).cloned() else { return };
+        let withdrawal = names.withdrawal();
+        if self.leaving == Some(Leaving::Withdrawing) {
+            withdrawal.withdraw();
+        }
         let feeding = self.spawn_abortable(async move {
             // A peer that does not read is not fed; changes meet in the set meanwhile.
             outbox.empty().await;
             let event = names.next().await;
             Done::NamesChanged(request, names, event)
         });
-        self.uses.insert(request, Use::Watched(feeding));
+        self.uses.insert(request, Use::Watched(feeding, withdrawal));
     }
 
     pub(super) fn names_changed(
@@ -355,7 +364,7 @@ impl<C: Connection> Driver<C> {
         names: AnnounceConsumer,
         event: Option<Announced>,
     ) {
-        if !matches!(self.uses.get(&request), Some(Use::Watched(_))) {
+        if !matches!(self.uses.get(&request), Some(Use::Watched(..))) {
             return;
         }
         match event {
