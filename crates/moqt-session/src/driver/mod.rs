@@ -8,6 +8,7 @@ mod control;
 mod drain;
 mod egress;
 mod fetch;
+mod gate;
 mod handshake;
 mod ingest;
 mod outbox;
@@ -18,6 +19,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     pin::Pin,
     sync::Arc,
+    task::Poll,
 };
 
 use futures_util::{
@@ -35,6 +37,7 @@ pub(crate) use handshake::{Established, accept, connect};
 use self::{
     control::{Read, Reader, TypeError},
     drain::Leaving,
+    gate::Gate,
     outbox::{End, Outbox, Wrote},
     publish::Serving,
     subscribe::Wish,
@@ -68,6 +71,7 @@ pub(crate) fn start<C: Connection>(
         origin,
         state,
         work: FuturesUnordered::new(),
+        gate: Gate::default(),
         outboxes: BTreeMap::new(),
         readers: BTreeMap::new(),
         uses: BTreeMap::new(),
@@ -98,6 +102,8 @@ struct Driver<C: Connection> {
     origin: Arc<dyn Origin>,
     state: watch::Sender<State>,
     work: FuturesUnordered<Work<C>>,
+    /// Where streams with payload wait for their turn.
+    gate: Gate,
     /// What waits to be written, for each request whose half is open.
     outboxes: BTreeMap<RequestId, Outbox>,
     /// Stops the reading of a request's stream, with a code for the peer.
@@ -172,6 +178,8 @@ enum Done<C: Connection> {
     TrackAnswer(RequestId, Result<TrackConsumer, Reason>),
     TrackEvents(RequestId, TrackConsumer, Vec<publish::Read>),
     GroupSent(RequestId, u64, egress::Sent),
+    /// A subscriber may be behind for too long.
+    LagDue(RequestId),
     NamesChanged(RequestId, AnnounceConsumer, Option<Announced>),
     InfoAnswer(RequestId, Result<Info, Reason>),
     FetchAnswer(RequestId, Result<FetchAnswer, Reason>),
@@ -222,10 +230,10 @@ impl<C: Connection> Driver<C> {
             }
             let done = if self.reporting.is_empty() {
                 waited = 0;
-                self.work.next().await
+                self.next_done().await
             } else {
                 // What is ready now may have gaps beside those.
-                let ready = if waited < TOGETHER { self.work.next().now_or_never() } else { None };
+                let ready = if waited < TOGETHER { self.next_done().now_or_never() } else { None };
                 match ready {
                     Some(done) => {
                         waited += 1;
@@ -244,6 +252,19 @@ impl<C: Connection> Driver<C> {
             }
         };
         self.end(error);
+    }
+
+    /// Waits for something to be done. Streams get their turn to write when nothing else is ready.
+    async fn next_done(&mut self) -> Option<Done<C>> {
+        std::future::poll_fn(|cx| {
+            loop {
+                match self.work.poll_next_unpin(cx) {
+                    Poll::Pending if self.gate.admit() => {}
+                    done => return done,
+                }
+            }
+        })
+        .await
     }
 
     /// Tells everybody why, and closes the connection.
@@ -309,6 +330,7 @@ impl<C: Connection> Driver<C> {
             Done::Sample => self.sample(),
             Done::Flush(reply) => self.flushers.push(reply),
             Done::GroupSent(request, sequence, sent) => self.group_sent(request, sequence, sent),
+            Done::LagDue(request) => self.lag_due(request),
             Done::NamesChanged(request, names, event) => self.names_changed(request, names, event),
             Done::InfoAnswer(request, answer) => self.info_answer(request, answer),
             Done::FetchAnswer(request, answer) => self.fetch_answer(request, answer),
