@@ -185,7 +185,7 @@ fn replace(readme: &str, generated: &str) -> Option<String> {
 fn markdown(table: &Table) -> String {
     let count = |state: &str| table.row.iter().filter(|row| row.state.as_deref() == Some(state)).count();
     let mut out = format!(
-        "{} rows: {} tested, {} partial, {} planned. The tests behind each row are named in\n[`{DATA}`]({DATA}).\n\n",
+        "{} rows: {} tested, {} partial, {} planned. The last column folds out into the tests behind a row;\nthe table is made from [`{DATA}`]({DATA}).\n\n",
         table.row.len(),
         count("tested"),
         count("partial"),
@@ -219,13 +219,24 @@ fn mark(state: &str) -> String {
     }
 }
 
-/// How many tests, by package.
+/// How many tests, folded out into their names by package.
 fn tests(tests: &[String]) -> String {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut packages: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for test in tests {
-        *counts.entry(test.split("::").next().unwrap_or_default()).or_default() += 1;
+        let (package, name) = test.split_once("::").unwrap_or_default();
+        packages.entry(package).or_default().push(name);
     }
-    counts.iter().map(|(package, count)| format!("{count} in {package}")).collect::<Vec<_>>().join(", ")
+    if packages.is_empty() {
+        return String::new();
+    }
+    let (mut counts, mut names) = (Vec::new(), String::new());
+    for (package, tests) in &packages {
+        counts.push(format!("{} in {package}", tests.len()));
+        let _ = write!(names, "<br>{package}: ");
+        let quoted: Vec<_> = tests.iter().map(|name| format!("`{name}`")).collect();
+        names.push_str(&quoted.join(", "));
+    }
+    format!("<details><summary>{}</summary>{}</details>", counts.join(", "), names.trim_start_matches("<br>"))
 }
 
 /// Text that does not end a cell of a table.

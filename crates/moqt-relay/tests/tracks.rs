@@ -3,9 +3,15 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use common::*;
-use moqt::{FrameMeta, Reason, SubscribeOptions, Version};
+use moqt::{
+    AnnounceConsumer, AnnounceProducer, FrameMeta, GroupOrder, InfoRequest, Interest, Origin, Priority,
+    Reason, RequestError, Retention, SubscribeOptions, Subscriber, TrackInfo, TrackProducer, TrackRequest,
+    Version,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_publisher_reaches_many_subscribers_over_both_carriers_with_one_upstream_subscription() {
@@ -218,6 +224,67 @@ async fn info_is_asked_upstream_without_subscribing() {
         let mut track = peer.try_subscribe("cam").await.unwrap();
         assert_eq!(read(&mut track).await.0, 41);
         assert_eq!(peer.info("cam").await.unwrap().latest, Some(41));
+    })
+    .await;
+}
+
+/// Carries the questions of one relay to another.
+#[derive(Debug)]
+struct Bridge {
+    names: AnnounceProducer,
+    to: Subscriber,
+}
+
+impl Origin for Bridge {
+    fn watch(&self, interest: Interest) -> AnnounceConsumer {
+        self.names.watch(interest)
+    }
+
+    fn track(&self, request: TrackRequest) {
+        request.refuse(Reason::NotFound);
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the test ends, and so does the task")]
+    fn info(&self, request: InfoRequest) {
+        let to = self.to.clone();
+        tokio::spawn(async move {
+            match to.info(request.name.clone()).await {
+                Ok(info) => request.answer(info),
+                Err(RequestError::Refused(reason)) => request.refuse(reason),
+                Err(_) => request.refuse(Reason::Transport),
+            }
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn info_passes_through_a_chain_of_two_relays() {
+    bounded(async {
+        for (scheme, other) in [("moqf", "https"), ("https", "moqf")] {
+            let (near, far) = (TestRelay::start(), TestRelay::start());
+            let publisher = far.connect(scheme).await;
+            let info = TrackInfo { priority: Priority(77), order: GroupOrder::Descending, max_age: None };
+            let cam = TrackProducer::new(name("cam"), info, Retention::default());
+            let _published = publisher.tracks.publish(cam.consume()).unwrap();
+            write(cam.create_group(41).unwrap(), &[b"x"]);
+
+            let middle = far.connect(other).await;
+            middle.sees("cam").await;
+            let bridge = Bridge { names: AnnounceProducer::new(), to: middle.session.subscriber() };
+            bridge.names.insert("cam".parse().unwrap());
+            bridge.names.insert("nobody".parse().unwrap());
+            let client = near.client();
+            let _bridged = client.connect_with(&near.url(other, "/"), Arc::new(bridge)).await.unwrap();
+
+            let peer = near.connect(scheme).await;
+            peer.sees("nobody").await;
+            let answer = peer.info("cam").await.unwrap();
+            assert_eq!((answer.latest, answer.track), (Some(41), info));
+            assert_eq!(refused(peer.info("nobody").await), Reason::NotFound);
+            for relay in [near, far] {
+                assert_eq!(relay.counters().upstream_total, 0);
+            }
+        }
     })
     .await;
 }

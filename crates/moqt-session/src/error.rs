@@ -92,6 +92,9 @@ pub enum PeerMisbehaved {
     /// A path where none may be: from a server, or beside a WebTransport URL.
     #[error("unexpected path extension")]
     UnexpectedPath,
+    /// A request to move from a client, or a second one.
+    #[error("unexpected drain stream")]
+    UnexpectedDrain,
     /// The stream ended before its first message was complete.
     #[error("stream ended before the {0} message")]
     EndedEarly(&'static str),
@@ -246,7 +249,8 @@ impl PeerMisbehaved {
             Self::UnknownStreamType(_)
             | Self::NotSessionFirst(_)
             | Self::SecondSessionStream
-            | Self::SessionStreamFromServer => Reason::UnexpectedStream,
+            | Self::SessionStreamFromServer
+            | Self::UnexpectedDrain => Reason::UnexpectedStream,
             Self::VersionNotOffered(_) => Reason::Version,
             Self::UnexpectedPath | Self::OutOfOrder { .. } | Self::InvalidRange => Reason::ProtocolViolation,
             Self::DuplicateSubscribeId(_) | Self::DuplicateAnnounce(_) => Reason::Duplicate,

@@ -27,5 +27,6 @@ pub use model::{
 pub use origin::{AlreadyPublished, FetchRequest, InfoRequest, Origin, Published, TrackRequest, Tracks};
 pub use proto::{Gap, Info, Limits, Subscribe, SubscribeUpdate};
 pub use session::{
-    Config, FetchOptions, Fetched, Handshake, Publisher, Session, SubscribeOptions, Subscriber, Subscription,
+    Config, Drain, FetchOptions, Fetched, Handshake, Publisher, Session, SubscribeOptions, Subscriber,
+    Subscription,
 };

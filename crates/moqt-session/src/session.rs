@@ -1,5 +1,6 @@
 //! A session and the two roles in it.
 
+mod drain;
 mod fetch;
 
 use std::{
@@ -8,12 +9,14 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use moqt_transport::Connection;
 use moqt_wire::{FullTrackName, GroupOrder, Namespace, Priority, Version};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use drain::Drain;
 pub(crate) use fetch::{Asked, FetchCommand};
 pub use fetch::{FetchOptions, Fetched};
 
@@ -57,6 +60,7 @@ impl Default for Config {
 pub(crate) struct State {
     pub(crate) closed: Option<SessionError>,
     pub(crate) peer_bitrate: Option<u64>,
+    pub(crate) drain: Option<Drain>,
 }
 
 /// What the session's task is asked to do.
@@ -68,6 +72,7 @@ pub(crate) enum Command {
     Info { name: FullTrackName, reply: Reply<Info>, caller: Caller },
     Fetch(FetchCommand),
     Bitrate(Option<u64>),
+    Drain { url: Option<String>, patience: Duration, reply: Reply<()> },
     Flush { reply: oneshot::Sender<()> },
     Close,
 }

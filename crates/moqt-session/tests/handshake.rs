@@ -240,7 +240,7 @@ fn an_unknown_extension_is_ignored() {
         let (answer, session) = tokio::join!(peer.offer(&hello), Handshake::accept(far, Config::default()));
         assert_eq!(session.unwrap().version(), Version::TRANSFORK_04);
         // What was not understood is not in force, so it is not said either.
-        assert_eq!(answer.extensions.iter().map(|e| e.id).collect::<Vec<_>>(), [0x0f04]);
+        assert_eq!(answer.extensions.iter().map(|e| e.id).collect::<Vec<_>>(), [0x0f04, 0x0f05]);
 
         let (near, far) = sim.connect(calm());
         let mut peer = Peer::server(far);

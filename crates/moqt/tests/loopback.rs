@@ -77,6 +77,71 @@ async fn a_track_crosses_both_carriers_of_one_port_with_path_and_query() {
 }
 
 #[tokio::test]
+async fn a_server_that_leaves_asks_its_clients_to_move_on_both_carriers() {
+    bounded(async {
+        let certificate = certificate();
+        let server = serve(certificate.clone());
+        for (scheme, to) in [("https", Some("https://other.example/room")), ("moqf", None)] {
+            let tracks = Tracks::new();
+            let track = TrackProducer::new("a".parse().unwrap(), TrackInfo::default(), Retention::default());
+            let _published = tracks.publish(track.consume()).unwrap();
+            let serving =
+                async { server.accept().await.unwrap().handshake().await.unwrap().start(Arc::new(tracks)) };
+            let client = trusting(&certificate);
+            let url = url(scheme, &server, "/");
+            let (session, served) = tokio::join!(client.connect(&url), serving);
+            let session = session.unwrap();
+            let wanted = session.subscriber();
+            let subscribe = || wanted.subscribe("a".parse().unwrap(), SubscribeOptions::default());
+            let mut reader = subscribe().await.unwrap().into_track();
+            let leaving = async { served.drain(to.map(str::to_owned), PATIENCE).await.unwrap() };
+            let moving = async {
+                let asked = session.draining().await.unwrap();
+                assert_eq!(asked.url.as_deref(), to, "{scheme}");
+                let refused = subscribe().await;
+                assert!(matches!(refused, Err(RequestError::Refused(Reason::GoingAway))), "{refused:?}");
+                // What runs goes on until the client leaves.
+                let mut group = track.append_group();
+                group.write_frame("last").unwrap();
+                group.finish().unwrap();
+                let mut group = reader.next_group().await.unwrap().unwrap();
+                assert_eq!(group.read_frame().await.unwrap().unwrap(), "last");
+                session.close().await;
+            };
+            let (end, ()) = tokio::join!(leaving, moving);
+            assert!(matches!(end, SessionError::Closed { .. }), "{scheme}: {end:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_stays_when_it_was_asked_to_move_is_closed_at_the_deadline() {
+    bounded(async {
+        let certificate = certificate();
+        let server = serve(certificate.clone());
+        for scheme in ["https", "moqf"] {
+            let serving = async {
+                let request = server.accept().await.unwrap().handshake().await.unwrap();
+                request.start(Arc::new(Tracks::new()))
+            };
+            let client = trusting(&certificate);
+            let url = url(scheme, &server, "/");
+            let (session, served) = tokio::join!(client.connect(&url), serving);
+            let session = session.unwrap();
+            let end = served.drain(None, Duration::from_millis(50)).await.unwrap();
+            assert!(matches!(end, SessionError::LocallyClosed), "{scheme}: {end:?}");
+            let end = session.closed().await;
+            assert!(
+                matches!(end, SessionError::Closed { reason: Reason::GoingAway, .. }),
+                "{scheme}: {end:?}"
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_untrusted_certificate_is_named_as_the_cause() {
     bounded(async {
         let server = serve(certificate());

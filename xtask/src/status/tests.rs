@@ -89,7 +89,8 @@ fn the_markdown_has_a_row_each_and_counts_them() {
         rows,
         [
             "| **2 Data Model** | planned | halves of a \\| pipe |  |",
-            "| 2.1 Frame | ✅ tested | sized *(soon more)* | 2 in a, 1 in b |",
+            "| 2.1 Frame | ✅ tested | sized *(soon more)* | <details><summary>2 in a, 1 in b</summary>\
+             a: `one`, `deep::two`<br>b: `three`</details> |",
         ]
     );
 }

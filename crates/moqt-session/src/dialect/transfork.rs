@@ -4,11 +4,11 @@ mod handshake;
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use moqt_transport::Code;
 use moqt_wire::{
-    DecodeError, EncodeError, Feature, GroupSequence, Message as _, Millis, StreamDecoder, SubscribeId,
-    Version,
+    DecodeError, DecodeErrorKind, EncodeError, Feature, GroupSequence, Message as _, Millis, StreamDecoder,
+    SubscribeId, Version,
     transfork::{self as wire, StreamKind, code},
 };
 
@@ -121,8 +121,10 @@ impl Dialect for Transfork {
             }
             // Frames, which the data plane reads.
             (RequestKind::Fetch, Sender::Responder, _) => None,
+            (RequestKind::Drain, Sender::Requester, 0) => decoder.next()?.map(drain).transpose()?,
             (RequestKind::Drain, _, _) => {
-                decoder.next::<wire::Drain>()?.map(|drain| Message::Drain(drain.url))
+                decoder.expect_end()?;
+                None
             }
         })
     }
@@ -183,7 +185,10 @@ impl Dialect for Transfork {
             }
             .encode(spec, out),
             Message::FetchUpdate(priority) => wire::FetchUpdate { priority: *priority }.encode(spec, out),
-            Message::Drain(url) => wire::Drain { url: url.clone() }.encode(spec, out),
+            Message::Drain(url) => {
+                let url = url.as_ref().map(|url| Bytes::copy_from_slice(url.as_bytes())).unwrap_or_default();
+                wire::Drain { url }.encode(spec, out)
+            }
         }
     }
 
@@ -272,6 +277,12 @@ fn announce(announce: wire::Announce) -> Message {
         _ => AnnounceStatus::CaughtUp,
     };
     Message::Announce { status, suffix: announce.suffix.unwrap_or_default().compact() }
+}
+
+fn drain(drain: wire::Drain) -> Result<Message, DecodeError> {
+    let refused = DecodeError { message: "Drain", field: "url", kind: DecodeErrorKind::NotUtf8 };
+    let url = str::from_utf8(&drain.url).map_err(|_| refused)?;
+    Ok(Message::Drain((!url.is_empty()).then(|| url.to_owned())))
 }
 
 fn subscribe(wish: wire::Subscribe) -> Message {

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI32, Ordering},
+        atomic::{AtomicI32, AtomicU64, Ordering},
     },
     task::Poll,
     time::Duration,
@@ -14,6 +14,7 @@ use futures_util::task::AtomicWaker;
 use moqt_transport::{Code, Connection, ConnectionError, SendStream, WriteError};
 use moqt_wire::{GroupSequence, Message as _, SubscribeId, frame_header, transfork};
 
+use super::gate::Gate;
 use crate::{
     dialect::{Dialect, GroupFormat},
     error::Reason,
@@ -27,13 +28,16 @@ const ON_ITS_WAY: Duration = Duration::from_secs(1);
 /// Batches written before other streams of the session get their turn.
 const TURN: usize = 16;
 
-/// The backend's priority of a stream; changed by the driver while the stream is written.
+/// What the driver and the writer of a stream know of each other: its priority, which may change meanwhile, and how
+/// much has left.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rank(Arc<Place>);
 
 #[derive(Debug, Default)]
 struct Place {
     value: AtomicI32,
+    /// Bytes that the connection has taken, headers included.
+    sent: AtomicU64,
     writer: AtomicWaker,
 }
 
@@ -44,8 +48,17 @@ impl Rank {
         }
     }
 
-    fn value(&self) -> i32 {
+    pub(super) fn value(&self) -> i32 {
         self.0.value.load(Ordering::Relaxed)
+    }
+
+    fn sent(&self, bytes: usize) {
+        self.0.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// How many bytes of the stream the connection has taken.
+    pub(super) fn bytes_sent(&self) -> u64 {
+        self.0.sent.load(Ordering::Relaxed)
     }
 
     /// Waits until it is not `current`, which a writer that others keep waiting could not see otherwise. Cancel safe.
@@ -77,6 +90,7 @@ pub(super) async fn send<C: Connection>(
     subscribe_id: u64,
     mut group: GroupConsumer,
     rank: Rank,
+    gate: Gate,
 ) -> Sent {
     // A peer that gives no room for streams, or does not read them, loses what grows too old meanwhile.
     let opened = tokio::select! {
@@ -95,7 +109,7 @@ pub(super) async fn send<C: Connection>(
         stream.reset(dialect.code(Reason::Internal));
         return Sent::Lost(Reason::Internal);
     }
-    frames(&mut stream, dialect, Some(head.freeze()), group, &rank, None).await
+    frames(&mut stream, dialect, Some(head.freeze()), group, (&rank, &gate), None).await
 }
 
 /// Sends what `group` has from its reader's place on, behind `head`, and waits until the peer has it.
@@ -107,7 +121,7 @@ pub(super) async fn frames<S: SendStream>(
     dialect: &'static dyn Dialect,
     head: Option<Bytes>,
     mut group: GroupConsumer,
-    rank: &Rank,
+    (rank, gate): (&Rank, &Gate),
     stopped_with: Option<Code>,
 ) -> Sent {
     let mut current = rank.value();
@@ -152,7 +166,7 @@ pub(super) async fn frames<S: SendStream>(
             }
             tokio::select! {
                 biased;
-                written = write(stream, &mut chunks) => break Some(written),
+                written = write(stream, &mut chunks, rank, gate) => break Some(written),
                 () = group.expired() => break None,
                 _ = rank.changed(current) => {}
             }
@@ -232,9 +246,15 @@ fn stop<S: SendStream>(
     }
 }
 
-async fn write<S: SendStream>(stream: &mut S, chunks: &mut Vec<Bytes>) -> Result<(), WriteError> {
+async fn write<S: SendStream>(
+    stream: &mut S,
+    chunks: &mut Vec<Bytes>,
+    rank: &Rank,
+    gate: &Gate,
+) -> Result<(), WriteError> {
     while !chunks.is_empty() {
-        stream.write_chunks(chunks).await?;
+        let written = gate.pass(rank, stream.write_chunks(chunks)).await?;
+        rank.sent(written);
         // Chunks written whole are empty; they stand in front.
         let written = chunks.iter().take_while(|chunk| chunk.is_empty()).count();
         chunks.drain(..written);

@@ -103,14 +103,14 @@ impl<C: Connection> Driver<C> {
             return;
         };
         let FetchAnswer { group, reading, .. } = *answer;
-        let (dialect, rank) = (self.dialect, serving.rank.clone());
+        let (dialect, rank, gate) = (self.dialect, serving.rank.clone(), self.gate.clone());
         self.groups_out += 1;
         self.spawn(async move {
             let cancelled = Some(dialect.code(Reason::Cancelled));
             let sent = tokio::select! {
                 biased;
                 code = stopped => Err(code.unwrap_or(Code::NONE)),
-                sent = egress::frames(&mut stream, dialect, None, group, &rank, cancelled) => Ok(sent),
+                sent = egress::frames(&mut stream, dialect, None, group, (&rank, &gate), cancelled) => Ok(sent),
             };
             drop(reading);
             let sent = sent.unwrap_or_else(|code| {

@@ -5,8 +5,10 @@
 //! there is none.
 
 mod control;
+mod drain;
 mod egress;
 mod fetch;
+mod gate;
 mod handshake;
 mod ingest;
 mod outbox;
@@ -17,6 +19,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     pin::Pin,
     sync::Arc,
+    task::Poll,
 };
 
 use futures_util::{
@@ -33,6 +36,8 @@ pub(crate) use handshake::{Established, accept, connect};
 
 use self::{
     control::{Read, Reader, TypeError},
+    drain::Leaving,
+    gate::Gate,
     outbox::{End, Outbox, Wrote},
     publish::Serving,
     subscribe::Wish,
@@ -40,10 +45,10 @@ use self::{
 use crate::{
     dialect::Dialect,
     error::{GroupError, PeerMisbehaved, Reason, SessionError, TrackError},
-    model::{AnnounceConsumer, AnnounceProducer, Announced, GroupProducer, TrackConsumer},
+    model::{AnnounceConsumer, AnnounceProducer, Announced, GroupProducer, TrackConsumer, Withdrawal},
     origin::{FetchAnswer, Origin},
     proto::{Bitrate, Endpoint, Event, Info, Limits, Output, Refused, RequestId, RequestKind, Sender},
-    session::{Command, State},
+    session::{Command, Drain, State},
 };
 
 /// Starts a session's task.
@@ -56,8 +61,8 @@ pub(crate) fn start<C: Connection>(
     state: watch::Sender<State>,
     span: tracing::Span,
 ) {
-    let Established { connection, side, dialect, send, recv, decoder, .. } = established;
-    let endpoint = Endpoint::new(dialect, side, limits.clone());
+    let Established { connection, side, dialect, negotiated, send, recv, decoder } = established;
+    let endpoint = Endpoint::new(dialect, side, limits.clone()).with_drain(negotiated.drain);
     let mut driver = Driver {
         connection,
         dialect,
@@ -66,6 +71,7 @@ pub(crate) fn start<C: Connection>(
         origin,
         state,
         work: FuturesUnordered::new(),
+        gate: Gate::default(),
         outboxes: BTreeMap::new(),
         readers: BTreeMap::new(),
         uses: BTreeMap::new(),
@@ -76,6 +82,8 @@ pub(crate) fn start<C: Connection>(
         bitrate: Bitrate::default(),
         sampling: false,
         flushers: Vec::new(),
+        writers: BTreeSet::new(),
+        leaving: None,
         closing: false,
         ending: None,
     };
@@ -94,6 +102,8 @@ struct Driver<C: Connection> {
     origin: Arc<dyn Origin>,
     state: watch::Sender<State>,
     work: FuturesUnordered<Work<C>>,
+    /// Where streams with payload wait for their turn.
+    gate: Gate,
     /// What waits to be written, for each request whose half is open.
     outboxes: BTreeMap<RequestId, Outbox>,
     /// Stops the reading of a request's stream, with a code for the peer.
@@ -113,6 +123,10 @@ struct Driver<C: Connection> {
     sampling: bool,
     /// Who waits until nothing is on its way.
     flushers: Vec<oneshot::Sender<()>>,
+    /// Requests whose half has a writer.
+    writers: BTreeSet<RequestId>,
+    /// Whether the session is being left, and how.
+    leaving: Option<Leaving>,
     /// Whether the user wants the end.
     closing: bool,
     /// Why the session ends, once that is decided.
@@ -129,7 +143,7 @@ enum Use {
     /// The peer's subscription.
     Serving(Box<Serving>),
     /// The peer watches our names; aborts the feeding.
-    Watched(AbortHandle),
+    Watched(AbortHandle, Withdrawal),
     /// The peer's question; aborts the answering.
     InfoAsked(AbortHandle),
     /// The peer's fetch.
@@ -164,6 +178,8 @@ enum Done<C: Connection> {
     TrackAnswer(RequestId, Result<TrackConsumer, Reason>),
     TrackEvents(RequestId, TrackConsumer, Vec<publish::Read>),
     GroupSent(RequestId, u64, egress::Sent),
+    /// A subscriber may be behind for too long.
+    LagDue(RequestId),
     NamesChanged(RequestId, AnnounceConsumer, Option<Announced>),
     InfoAnswer(RequestId, Result<Info, Reason>),
     FetchAnswer(RequestId, Result<FetchAnswer, Reason>),
@@ -178,6 +194,8 @@ enum Done<C: Connection> {
     LateOver(RequestId, u64),
     /// The peer had its time to agree to the end.
     CloseTimeout,
+    /// The peer had its time to go by itself.
+    DrainOver,
     /// Time to look at the bitrate.
     Sample,
     /// What was ready before a wish to flush has been taken in.
@@ -201,6 +219,10 @@ impl<C: Connection> Driver<C> {
             if let Some(error) = self.ending.take() {
                 break error;
             }
+            if self.is_withdrawn() {
+                self.say_farewell();
+                continue;
+            }
             if !self.flushers.is_empty() && self.is_flushed() {
                 for flusher in self.flushers.drain(..) {
                     let _ = flusher.send(());
@@ -208,10 +230,10 @@ impl<C: Connection> Driver<C> {
             }
             let done = if self.reporting.is_empty() {
                 waited = 0;
-                self.work.next().await
+                self.next_done().await
             } else {
                 // What is ready now may have gaps beside those.
-                let ready = if waited < TOGETHER { self.work.next().now_or_never() } else { None };
+                let ready = if waited < TOGETHER { self.next_done().now_or_never() } else { None };
                 match ready {
                     Some(done) => {
                         waited += 1;
@@ -232,6 +254,19 @@ impl<C: Connection> Driver<C> {
         self.end(error);
     }
 
+    /// Waits for something to be done. Streams get their turn to write when nothing else is ready.
+    async fn next_done(&mut self) -> Option<Done<C>> {
+        std::future::poll_fn(|cx| {
+            loop {
+                match self.work.poll_next_unpin(cx) {
+                    Poll::Pending if self.gate.admit() => {}
+                    done => return done,
+                }
+            }
+        })
+        .await
+    }
+
     /// Tells everybody why, and closes the connection.
     fn end(mut self, error: SessionError) {
         let error = if self.closing { SessionError::LocallyClosed } else { error };
@@ -245,10 +280,11 @@ impl<C: Connection> Driver<C> {
                 }
                 Use::Fetching(group) => group.end(fetch::SESSION_ENDED),
                 Use::Watching(names) => names.close(Some(error.clone().into())),
-                Use::Serving(_) | Use::Watched(_) | Use::InfoAsked(_) | Use::FetchServing(_) => {}
+                Use::Serving(_) | Use::Watched(..) | Use::InfoAsked(_) | Use::FetchServing(_) => {}
             }
         }
-        if let Some(reason) = error.farewell() {
+        let going = self.leaving.is_some() && matches!(error, SessionError::LocallyClosed);
+        if let Some(reason) = if going { Some(Reason::GoingAway) } else { error.farewell() } {
             let words = match &error {
                 SessionError::Closed { .. } | SessionError::LocallyClosed => String::new(),
                 other => other.to_string(),
@@ -279,11 +315,14 @@ impl<C: Connection> Driver<C> {
             }
             Done::Opened(..) => {}
             Done::Read(reader, read) => self.got(reader, read),
-            Done::Wrote(request, wrote) => match wrote {
-                Wrote::Stopped(code) => self.endpoint.handle_stopped(request, code),
-                Wrote::Released(stream) => self.released(request, stream),
-                Wrote::Done | Wrote::Lost => {}
-            },
+            Done::Wrote(request, wrote) => {
+                self.writers.remove(&request);
+                match wrote {
+                    Wrote::Stopped(code) => self.endpoint.handle_stopped(request, code),
+                    Wrote::Released(stream) => self.released(request, stream),
+                    Wrote::Done | Wrote::Lost => {}
+                }
+            }
             Done::GroupOpened(opened) => self.group_opened(opened),
             Done::Ingested(request, sequence, whole) => self.ingested(request, sequence, whole),
             Done::TrackAnswer(request, answer) => self.track_answer(request, answer),
@@ -291,6 +330,7 @@ impl<C: Connection> Driver<C> {
             Done::Sample => self.sample(),
             Done::Flush(reply) => self.flushers.push(reply),
             Done::GroupSent(request, sequence, sent) => self.group_sent(request, sequence, sent),
+            Done::LagDue(request) => self.lag_due(request),
             Done::NamesChanged(request, names, event) => self.names_changed(request, names, event),
             Done::InfoAnswer(request, answer) => self.info_answer(request, answer),
             Done::FetchAnswer(request, answer) => self.fetch_answer(request, answer),
@@ -299,7 +339,7 @@ impl<C: Connection> Driver<C> {
             Done::Unused(request) => self.unused(request),
             Done::CallerLeft(request) => self.caller_left(request),
             Done::LateOver(request, groups) => self.late_over(request, groups),
-            Done::CloseTimeout => self.ending = Some(SessionError::LocallyClosed),
+            Done::CloseTimeout | Done::DrainOver => self.ending = Some(SessionError::LocallyClosed),
         }
     }
 
@@ -336,7 +376,7 @@ impl<C: Connection> Driver<C> {
             Output::Stop { request, code } => self.stop_reading(request, code),
             Output::Forget { request } => match self.uses.remove(&request) {
                 Some(Use::Serving(serving)) => serving.abort(),
-                Some(Use::Watched(work) | Use::InfoAsked(work)) => work.abort(),
+                Some(Use::Watched(work, _) | Use::InfoAsked(work)) => work.abort(),
                 Some(Use::FetchServing(serving)) => serving.abort(),
                 Some(late @ Use::Late(_)) => {
                     self.uses.insert(request, late);
@@ -360,7 +400,7 @@ impl<C: Connection> Driver<C> {
             Event::Unsubscribed { request, graceful } => self.unsubscribed(request, graceful),
             Event::Watched { request, interest } => self.watched(request, interest),
             Event::Unwatched { request } => {
-                if let Some(Use::Watched(feeding)) = self.uses.remove(&request) {
+                if let Some(Use::Watched(feeding, _)) = self.uses.remove(&request) {
                     feeding.abort();
                 }
             }
@@ -376,6 +416,7 @@ impl<C: Connection> Driver<C> {
                 }
             }
             Event::Ended { request, result } => self.wish_ended(request, result),
+            Event::Drain(url) => self.state.send_modify(|state| state.drain = Some(Drain { url })),
             Event::Bitrate(bits) => self.state.send_modify(|state| state.peer_bitrate = bits),
         }
     }
@@ -473,7 +514,8 @@ impl<C: Connection> Driver<C> {
         self.write(request, outbox, send);
     }
 
-    fn write(&self, request: RequestId, outbox: Outbox, mut send: C::SendStream) {
+    fn write(&mut self, request: RequestId, outbox: Outbox, mut send: C::SendStream) {
+        self.writers.insert(request);
         send.set_priority(i32::MAX);
         self.spawn(async move { Done::Wrote(request, outbox::write(send, outbox).await) });
     }

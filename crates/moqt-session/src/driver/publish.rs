@@ -8,10 +8,12 @@ use std::{
 use futures_util::future::AbortHandle;
 use moqt_transport::Connection;
 use moqt_wire::{Feature, FullTrackName};
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::{
     Done, Driver, Use,
+    drain::Leaving,
     egress::{self, Rank, Sent},
 };
 use crate::{
@@ -20,7 +22,7 @@ use crate::{
         AnnounceConsumer, Announced, GroupConsumer, Interest, TrackConsumer, TrackEvent, TrackInfo, now,
     },
     origin::{InfoRequest, TrackRequest},
-    proto::{Accounting, Bitrate, Info, RequestId, SendOrder, Subscribe, SubscribeUpdate},
+    proto::{Accounting, Bitrate, Info, Limits, RequestId, SendOrder, Subscribe, SubscribeUpdate},
 };
 
 /// One subscription of the peer.
@@ -32,14 +34,71 @@ pub(super) struct Serving {
     info: TrackInfo,
     accounts: Accounting,
     /// Group streams that are open, by group.
-    live: BTreeMap<u64, (AbortHandle, Rank)>,
+    live: BTreeMap<u64, Live>,
+    /// The newest group when the peer was answered: what came before is asked for as the past.
+    past: Option<u64>,
+    /// Whether it will be looked at again because the peer is behind.
+    watched: bool,
     /// Gaps that the peer has not been told of, by their first groups.
     unreported: BTreeMap<u64, (u64, Reason)>,
     /// How the track ended, once it did.
     end: Option<Result<(), Reason>>,
 }
 
+/// A group stream that is open, or waits to be.
+#[derive(Debug)]
+struct Live {
+    abort: AbortHandle,
+    rank: Rank,
+    group: GroupConsumer,
+    /// Since when there is a newer group.
+    superseded: Option<Instant>,
+}
+
+impl Live {
+    /// What the connection has not taken yet; at least 1 where it has not taken the stream's header.
+    fn bytes_left(&self) -> u64 {
+        let sent = self.rank.bytes_sent();
+        self.group.payload().saturating_sub(sent).max(u64::from(sent == 0))
+    }
+}
+
+/// How far a subscriber is behind the newest group.
+#[derive(Debug, Default)]
+struct Lag {
+    groups: Vec<u64>,
+    bytes: u64,
+    since: Option<Instant>,
+}
+
+impl Lag {
+    /// Why it is too much, if it is.
+    fn excess(&self, limits: &Limits, now: Instant) -> Option<Reason> {
+        if self.since.is_some_and(|since| now.saturating_duration_since(since) >= limits.lag_age) {
+            Some(Reason::Expired)
+        } else {
+            (self.bytes > limits.lag_bytes).then_some(Reason::TooMany)
+        }
+    }
+}
+
 impl Serving {
+    /// What of the track the peer has not got although there is a newer group.
+    fn lag(&self) -> Lag {
+        let mut lag = Lag::default();
+        let past = self.past.map_or(0, |past| past.saturating_add(1));
+        for (&sequence, live) in self.live.range(past..) {
+            let Some(since) = live.superseded else { continue };
+            let left = live.bytes_left();
+            if left > 0 {
+                lag.bytes = lag.bytes.saturating_add(left);
+                lag.since = Some(lag.since.map_or(since, |oldest| oldest.min(since)));
+                lag.groups.push(sequence);
+            }
+        }
+        lag
+    }
+
     fn order(&self, sequence: u64) -> SendOrder {
         SendOrder::new(self.wish.priority, self.info.priority, self.wish.order, self.info.order, sequence)
     }
@@ -49,16 +108,22 @@ impl Serving {
         !self.live.is_empty() || !self.unreported.is_empty() || self.end.is_some()
     }
 
+    /// Takes no new groups; those that have begun go on, and the subscription ends after them.
+    pub(super) fn wind_up(&mut self, end: Result<(), Reason>) {
+        self.reading.abort();
+        self.end.get_or_insert(end);
+    }
+
     /// Gives everything up; streams that are open are reset.
     pub(super) fn abort(&self) {
         self.reading.abort();
-        self.live.values().for_each(|(stream, _)| stream.abort());
+        self.live.values().for_each(|live| live.abort.abort());
     }
 
     /// Gives each live stream its place among the others of this subscription.
     fn rank(&self) {
         let mut streams: Vec<_> =
-            self.live.iter().map(|(sequence, (_, rank))| (self.order(*sequence), rank)).collect();
+            self.live.iter().map(|(sequence, live)| (self.order(*sequence), &live.rank)).collect();
         streams.sort_by(|(a, _), (b, _)| b.within(a));
         for (place, (order, rank)) in (0..=u8::MAX).rev().chain(std::iter::repeat(0)).zip(streams) {
             rank.set(order.rank(place));
@@ -111,6 +176,8 @@ impl<C: Connection> Driver<C> {
             info: TrackInfo::default(),
             accounts,
             live: BTreeMap::new(),
+            past: None,
+            watched: false,
             unreported: BTreeMap::new(),
             end: None,
         };
@@ -130,6 +197,7 @@ impl<C: Connection> Driver<C> {
         };
         serving.info = reader.info();
         serving.accounts.starts_at(reader.start());
+        serving.past = reader.latest().filter(|_| serving.wish.first.is_some());
         // Where the latest was asked for, it is the one that the reader starts at.
         let latest = if serving.wish.first.is_none() { reader.start() } else { reader.latest() };
         let info = Info { track: reader.info(), latest };
@@ -242,13 +310,19 @@ impl<C: Connection> Driver<C> {
         let sequence = group.sequence();
         let rank = Rank::default();
         let (connection, dialect, id) = (self.connection.clone(), self.dialect, serving.wish.id);
-        let stream_rank = rank.clone();
+        let (stream_rank, gate) = (rank.clone(), self.gate.clone());
         self.groups_out += 1;
         let (abort, registration) = AbortHandle::new_pair();
-        serving.live.insert(sequence, (abort, rank));
+        let at = now();
+        for live in serving.live.range_mut(..sequence).map(|(_, live)| live) {
+            live.superseded.get_or_insert(at);
+        }
+        let newer = serving.live.last_key_value().is_some_and(|(newest, _)| *newest > sequence);
+        let live = Live { abort, rank, group: group.clone(), superseded: newer.then_some(at) };
+        serving.live.insert(sequence, live);
         serving.rank();
         let send = futures_util::future::Abortable::new(
-            egress::send(connection, dialect, id, group, stream_rank),
+            egress::send(connection, dialect, id, group, stream_rank, gate),
             registration,
         );
         self.spawn(async move {
@@ -256,6 +330,42 @@ impl<C: Connection> Driver<C> {
             Done::GroupSent(request, sequence, sent)
         });
         self.sample_later();
+        self.keep_up(request, at);
+    }
+
+    /// The peer may have been behind for too long.
+    pub(super) fn lag_due(&mut self, request: RequestId) {
+        if let Some(Use::Serving(serving)) = self.uses.get_mut(&request) {
+            serving.watched = false;
+            self.keep_up(request, now());
+            self.end_if_sent(request);
+        }
+    }
+
+    /// Takes a peer that is too far behind to the newest group, and tells it what it misses.
+    fn keep_up(&mut self, request: RequestId, now: Instant) {
+        let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
+        let lag = serving.lag();
+        let Some(reason) = lag.excess(&self.limits, now) else {
+            let due = lag.since.and_then(|since| since.checked_add(self.limits.lag_age));
+            if let Some(due) = due.filter(|_| !std::mem::replace(&mut serving.watched, true)) {
+                self.spawn(async move {
+                    tokio::time::sleep_until(due).await;
+                    Done::LagDue(request)
+                });
+            }
+            return;
+        };
+        debug!(request = request.0, groups = lag.groups.len(), %reason, "peer is too slow");
+        for sequence in lag.groups {
+            if let Some(live) = serving.live.remove(&sequence) {
+                live.abort.abort();
+            }
+            if serving.accounts.given_up(sequence) {
+                serving.unreported.insert(sequence, (sequence, reason));
+                self.reporting.insert(request);
+            }
+        }
     }
 
     pub(super) fn group_sent(&mut self, request: RequestId, sequence: u64, sent: Sent) {
@@ -279,7 +389,7 @@ impl<C: Connection> Driver<C> {
 
     /// Ends the subscription once its track has ended, or there is nothing more of its range to come, and each of its
     /// groups is through.
-    fn end_if_sent(&mut self, request: RequestId) {
+    pub(super) fn end_if_sent(&mut self, request: RequestId) {
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
         if serving.end.is_none() && serving.accounts.is_complete() {
             debug!(request = request.0, "range complete");
@@ -304,8 +414,8 @@ impl<C: Connection> Driver<C> {
         wish.max_age = update.max_age;
         // What the range no longer covers is given up, and reported like everything that is. Spec: digest 5.4.
         for sequence in serving.accounts.narrow(update.first, update.last) {
-            if let Some((stream, _)) = serving.live.remove(&sequence) {
-                stream.abort();
+            if let Some(live) = serving.live.remove(&sequence) {
+                live.abort.abort();
             }
             if serving.accounts.given_up(sequence) {
                 serving.unreported.insert(sequence, (sequence, Reason::Cancelled));
@@ -325,9 +435,7 @@ impl<C: Connection> Driver<C> {
             return;
         }
         if let Some(Use::Serving(serving)) = self.uses.get_mut(&request) {
-            // Groups that have begun go on; no new ones.
-            serving.reading.abort();
-            serving.end.get_or_insert(Ok(()));
+            serving.wind_up(Ok(()));
         }
         self.end_if_sent(request);
     }
@@ -340,13 +448,17 @@ impl<C: Connection> Driver<C> {
 
     fn feed(&mut self, request: RequestId, mut names: AnnounceConsumer) {
         let Some(outbox) = self.outboxes.get(&request).cloned() else { return };
+        let withdrawal = names.withdrawal();
+        if self.leaving == Some(Leaving::Withdrawing) {
+            withdrawal.withdraw();
+        }
         let feeding = self.spawn_abortable(async move {
             // A peer that does not read is not fed; changes meet in the set meanwhile.
             outbox.empty().await;
             let event = names.next().await;
             Done::NamesChanged(request, names, event)
         });
-        self.uses.insert(request, Use::Watched(feeding));
+        self.uses.insert(request, Use::Watched(feeding, withdrawal));
     }
 
     pub(super) fn names_changed(
@@ -355,7 +467,7 @@ impl<C: Connection> Driver<C> {
         names: AnnounceConsumer,
         event: Option<Announced>,
     ) {
-        if !matches!(self.uses.get(&request), Some(Use::Watched(_))) {
+        if !matches!(self.uses.get(&request), Some(Use::Watched(..))) {
             return;
         }
         match event {

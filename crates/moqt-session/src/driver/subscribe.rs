@@ -84,6 +84,9 @@ impl<C: Connection> Driver<C> {
             // Behind everything that is ready now.
             Some(Command::Flush { reply }) => self.spawn(async move { Done::Flush(reply) }),
             Some(Command::Bitrate(bits)) => self.set_bitrate(bits),
+            Some(Command::Drain { url, patience, reply }) => {
+                let _ = reply.send(self.drain(url, patience));
+            }
             Some(Command::Subscribe { wish, retention, reply, caller }) => {
                 self.subscribe(wish, retention, reply, caller);
             }

@@ -52,6 +52,8 @@ struct Watcher {
     /// What this watcher believes to be there.
     told: BTreeMap<Namespace, u64>,
     initial: Initial,
+    /// Nothing new is told, and what was told is taken back.
+    withdrawn: bool,
     waker: Option<Waker>,
 }
 
@@ -69,6 +71,9 @@ enum Initial {
 impl Watcher {
     /// The name came or went.
     fn look(&mut self, name: &Namespace, active: bool) {
+        if self.withdrawn {
+            return;
+        }
         if !active && !self.told.contains_key(name) {
             // It went before this watcher heard of it.
             if let Some(ticket) = self.queued.remove(name) {
@@ -246,7 +251,8 @@ impl AnnounceProducer {
         let id = state.next_watcher;
         state.next_watcher += 1;
         let told = BTreeMap::new();
-        let watcher = Watcher { interest, pending, queued, next_ticket, told, initial, waker: None };
+        let watcher =
+            Watcher { interest, pending, queued, next_ticket, told, initial, withdrawn: false, waker: None };
         state.watchers.insert(id, watcher);
         AnnounceConsumer { shared: Arc::clone(&self.shared), id }
     }
@@ -283,6 +289,13 @@ impl AnnounceConsumer {
         let Some(watcher) = watchers.get_mut(&self.id) else {
             return Poll::Ready(None);
         };
+        if watcher.withdrawn {
+            if let Some((name, _)) = watcher.told.pop_first() {
+                return Poll::Ready(Some(Announced::Ended(name)));
+            }
+            let caught_up = std::mem::replace(&mut watcher.initial, Initial::Told) != Initial::Told;
+            return Poll::Ready(caught_up.then_some(Announced::CaughtUp));
+        }
         loop {
             let first = watcher.pending.first_key_value().map(|(&ticket, name)| (ticket, name.clone()));
             if let Initial::Below(mark) = watcher.initial
@@ -317,6 +330,34 @@ impl AnnounceConsumer {
                 }
                 _ => {}
             }
+        }
+    }
+}
+
+impl AnnounceConsumer {
+    /// A handle to end this watch with.
+    pub(crate) fn withdrawal(&self) -> Withdrawal {
+        Withdrawal { shared: Arc::clone(&self.shared), id: self.id }
+    }
+}
+
+/// Ends a watch from elsewhere than where it is read.
+#[derive(Debug)]
+pub(crate) struct Withdrawal {
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl Withdrawal {
+    /// From now on the watch tells the end of each name that it has told of, and then its own.
+    pub(crate) fn withdraw(&self) {
+        let mut state = self.shared.lock();
+        let Some(watcher) = state.watchers.get_mut(&self.id) else { return };
+        watcher.withdrawn = true;
+        watcher.pending.clear();
+        watcher.queued.clear();
+        if let Some(waker) = watcher.waker.take() {
+            waker.wake();
         }
     }
 }

@@ -424,6 +424,11 @@ impl GroupConsumer {
         true
     }
 
+    /// Payload of the frames so far, as their sizes say.
+    pub(crate) fn payload(&self) -> u64 {
+        self.shared.lock().payload
+    }
+
     /// How the group ended, if it did.
     #[must_use]
     pub fn end(&self) -> Option<Result<(), GroupError>> {

@@ -15,6 +15,7 @@ mod tests;
 mod track;
 mod wait;
 
+pub(crate) use announced::Withdrawal;
 pub use announced::{AnnounceConsumer, AnnounceProducer, Announced, Interest};
 pub(crate) use clock::now;
 pub use frame::{FrameConsumer, FrameMeta, FrameProducer};

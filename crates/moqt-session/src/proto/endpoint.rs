@@ -6,6 +6,7 @@ use moqt_transport::Code;
 use moqt_wire::Feature;
 
 use super::{
+    drain::Drain,
     limits::Limits,
     message::Message,
     request::{Event, Output, Request, RequestId, RequestKind, Sender, State},
@@ -43,6 +44,7 @@ pub(crate) struct Endpoint {
     pub(super) used_ids: Runs,
     pub(super) announced: usize,
     pub(super) counts: Counts,
+    pub(super) drain: Drain,
     closed: bool,
 }
 
@@ -73,6 +75,7 @@ impl Endpoint {
             used_ids: Runs::default(),
             announced: 0,
             counts: Counts::default(),
+            drain: Drain::default(),
             closed: false,
         };
         endpoint.insert(RequestKind::Session, side == Side::Client, State::Session);
@@ -90,8 +93,9 @@ impl Endpoint {
     ///
     /// The code to reset and stop the stream with. The session may end as well, by an output.
     pub(crate) fn handle_stream(&mut self, stream_type: u64) -> Result<(RequestId, RequestKind), Refused> {
-        // A stream that both sides have to agree on is unknown as long as none of ours agree.
-        let kind = self.dialect.request_kind(stream_type).filter(|kind| *kind != RequestKind::Drain);
+        // A stream that both sides have to agree on is unknown where they did not.
+        let known = |kind: &RequestKind| *kind != RequestKind::Drain || self.drain.agreed;
+        let kind = self.dialect.request_kind(stream_type).filter(known);
         let Some(kind) = kind else {
             let rule = PeerMisbehaved::UnknownStreamType(stream_type);
             if self.dialect.unknown_stream_ends_session() {
@@ -110,6 +114,15 @@ impl Endpoint {
             let code = self.code(rule.reason());
             self.close(rule.into());
             return Err(Refused(code));
+        }
+        if kind == RequestKind::Drain && !self.may_be_drained() {
+            let rule = PeerMisbehaved::UnexpectedDrain;
+            let code = self.code(rule.reason());
+            self.close(rule.into());
+            return Err(Refused(code));
+        }
+        if self.drain.leaving && matches!(kind, RequestKind::Subscribe | RequestKind::Fetch) {
+            return Err(Refused(self.code(Reason::GoingAway)));
         }
         let full = match kind {
             RequestKind::Subscribe => self.counts.subscriptions >= self.limits.subscriptions,

@@ -23,6 +23,12 @@ pub struct Limits {
     pub announced: usize,
     /// Group streams of the peer that are open at a time.
     pub groups: usize,
+    /// How long a group may wait for a subscriber after a newer one has begun. A subscriber that is further behind
+    /// is taken to the newest group, and told which it missed. What was there before it subscribed does not count: it
+    /// waits as long as it is kept.
+    pub lag_age: Duration,
+    /// Payload of such groups that may wait for one subscription.
+    pub lag_bytes: u64,
     /// Control bytes that wait for a peer that does not read them, for each stream.
     pub outbox_bytes: usize,
     /// From the connection to the end of the handshake.
@@ -45,6 +51,8 @@ impl Default for Limits {
             fetches: 64,
             announced: 1 << 16,
             groups: 1024,
+            lag_age: Duration::from_secs(10),
+            lag_bytes: 16 << 20,
             outbox_bytes: 1 << 20,
             handshake: Duration::from_secs(10),
             first_message: Duration::from_secs(10),

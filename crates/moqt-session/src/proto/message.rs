@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use moqt_transport::Code;
 use moqt_wire::{FullTrackName, GroupOrder, Namespace, Priority};
 
@@ -90,8 +89,8 @@ pub(crate) enum Message {
     Bitrate(u64),
     Fetch(Fetch),
     FetchUpdate(Priority),
-    /// Leave for this URL; empty for the same.
-    Drain(Bytes),
+    /// Leave for this URL; `None` for the same.
+    Drain(Option<String>),
 }
 
 /// A wish for one past group.

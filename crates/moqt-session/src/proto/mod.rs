@@ -5,6 +5,7 @@
 
 mod accounting;
 mod bitrate;
+mod drain;
 mod endpoint;
 mod fetch;
 mod limits;
@@ -20,6 +21,7 @@ mod wish;
 
 pub(crate) use accounting::Accounting;
 pub(crate) use bitrate::Bitrate;
+pub(crate) use drain::Told;
 pub(crate) use endpoint::{Endpoint, Refused, Side};
 pub use limits::Limits;
 pub(crate) use message::{AnnounceStatus, Fetch, Message};

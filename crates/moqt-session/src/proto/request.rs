@@ -100,6 +100,8 @@ pub(crate) enum Event {
     Ended { request: RequestId, result: Result<(), RequestError> },
     /// The peer's estimate of what gets through, in bits per second; `None` for unknown.
     Bitrate(Option<u64>),
+    /// The peer asks us to move to this URL; `None` for the same.
+    Drain(Option<String>),
 }
 
 #[derive(Debug)]
@@ -113,7 +115,7 @@ pub(super) enum State {
     /// The peer's subscription is served.
     Serving(Range),
     /// The peer unsubscribed gracefully; groups already begun go on.
-    Draining,
+    Unsubscribed,
     /// The peer watches our names.
     Watched { interest: Interest },
     /// The peer's question waits for our answer.
@@ -132,6 +134,8 @@ pub(super) enum State {
     Fetching,
     /// Our question waits for the answer.
     Asking,
+    /// We asked the peer to move.
+    Draining,
     /// Nothing more will be said on it but the ends of its halves.
     Done,
 }
@@ -143,7 +147,7 @@ impl State {
             Self::Session => "session",
             Self::Asked(_) => "asked for a track",
             Self::Serving(_) => "serving a track",
-            Self::Draining => "unsubscribed",
+            Self::Unsubscribed => "unsubscribed",
             Self::Watched { .. } => "watched",
             Self::InfoAsked => "asked for info",
             Self::FetchAsked => "asked for a group",
@@ -153,6 +157,7 @@ impl State {
             Self::Watching { .. } => "watching",
             Self::Fetching => "fetching",
             Self::Asking => "asking for info",
+            Self::Draining => "asking to move",
             Self::Done => "done",
         }
     }

@@ -49,8 +49,13 @@ impl Endpoint {
             (State::FetchAsked | State::FetchServing, Message::FetchUpdate(priority)) => {
                 self.event(Event::FetchUpdated { request: id, priority });
             }
+            (State::Opened, Message::Drain(url)) => {
+                request.state = State::Done;
+                self.event(Event::Drain(url));
+                self.finish(id);
+            }
             // The other side's late wishes.
-            (State::Draining | State::Done, _) => {}
+            (State::Unsubscribed | State::Done, _) => {}
             (state, message) => {
                 return Err(PeerMisbehaved::OutOfOrder { state: state.name(), got: message.name() });
             }
@@ -78,13 +83,13 @@ impl Endpoint {
             // The answer is still due; what follows it is not wanted.
             (State::Asked(_), None) => {
                 if let Some(request) = self.requests.get_mut(&id) {
-                    request.state = State::Draining;
+                    request.state = State::Unsubscribed;
                 }
             }
             (State::Serving(_), None) => {
                 self.abandoned(id, true);
                 if let Some(request) = self.requests.get_mut(&id) {
-                    request.state = State::Draining;
+                    request.state = State::Unsubscribed;
                 }
             }
             (State::Watched { .. }, None) => {
@@ -92,7 +97,7 @@ impl Endpoint {
                 self.done(id);
                 self.finish(id);
             }
-            (State::Draining | State::Done | State::Session, None) => {}
+            (State::Unsubscribed | State::Done | State::Session, None) => {}
             (_, Some(_)) => {
                 self.abandoned(id, false);
                 self.fail(id, Reason::Cancelled);
@@ -104,7 +109,7 @@ impl Endpoint {
     /// Tells the user that the peer left its request.
     pub(super) fn abandoned(&mut self, id: RequestId, graceful: bool) {
         match self.requests.get(&id).map(|request| &request.state) {
-            Some(State::Asked(_) | State::Serving(_) | State::Draining) => {
+            Some(State::Asked(_) | State::Serving(_) | State::Unsubscribed) => {
                 self.event(Event::Unsubscribed { request: id, graceful });
             }
             Some(State::Watched { .. }) => self.event(Event::Unwatched { request: id }),
@@ -120,7 +125,7 @@ impl Endpoint {
                 request.state = State::Serving(range.resolved(info.latest));
                 false
             }
-            State::Draining => true,
+            State::Unsubscribed => true,
             _ => return,
         };
         self.send(id, Message::Accepted(info));
@@ -153,14 +158,16 @@ impl Endpoint {
     pub(crate) fn gap(&mut self, id: RequestId, first: u64, last: u64, reason: Reason) {
         let code = self.code(reason);
         let state = self.requests.get(&id).map(|request| &request.state);
-        if matches!(state, Some(State::Serving(_) | State::Draining)) {
+        if matches!(state, Some(State::Serving(_) | State::Unsubscribed)) {
             self.send(id, Message::Gap(Gap { first, last, code }));
         }
     }
 
     /// The peer's subscription is complete: everything was sent.
     pub(crate) fn complete(&mut self, id: RequestId) {
-        if self.done_if(id, |state| matches!(state, State::Asked(_) | State::Serving(_) | State::Draining)) {
+        if self
+            .done_if(id, |state| matches!(state, State::Asked(_) | State::Serving(_) | State::Unsubscribed))
+        {
             self.finish(id);
         }
     }

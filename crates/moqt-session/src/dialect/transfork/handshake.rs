@@ -5,7 +5,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use moqt_wire::{
     DecodeError, DecodeErrorKind, Limits, Message as _, StreamDecoder, Version,
-    transfork::{EXT_ENCODING, EXT_PATH, Extensions, SessionClient, SessionServer, StreamKind},
+    transfork::{EXT_DRAIN, EXT_ENCODING, EXT_PATH, Extensions, SessionClient, SessionServer, StreamKind},
 };
 
 use crate::error::{PeerMisbehaved, Reason, SessionError};
@@ -32,6 +32,8 @@ pub(crate) struct Negotiated {
     pub(crate) version: Version,
     /// The client's path and query, where the handshake carried it.
     pub(crate) path: Option<String>,
+    /// Whether a server may ask the client to move. Spec: digest 7, row 3.6.
+    pub(crate) drain: bool,
 }
 
 /// Why the handshake failed, and the code for the Session stream.
@@ -69,10 +71,23 @@ impl Offer {
         self.versions.contains(&Version::TRANSFORK_04)
     }
 
+    /// Whether a draft is among the versions: deployed peers are sent nothing that they do not send.
+    fn knows_a_draft(&self) -> bool {
+        self.knows_draft_04() || self.versions.contains(&Version::TRANSFORK_03)
+    }
+
+    /// Whether both sides can talk of moving.
+    fn drain(&self, theirs: &Extensions) -> bool {
+        self.knows_a_draft() && theirs.contains(EXT_DRAIN)
+    }
+
     fn extensions(&self, client: bool) -> Extensions {
         let mut extensions = Extensions::default();
         if self.knows_draft_04() {
             extensions.set(EXT_ENCODING, Bytes::from_static(DRAFT_04));
+        }
+        if self.knows_a_draft() {
+            extensions.set(EXT_DRAIN, Bytes::new());
         }
         if let Some(path) = self.path.as_ref().filter(|_| client && !self.carrier_has_url) {
             extensions.set(EXT_PATH, Bytes::copy_from_slice(path.as_bytes()));
@@ -97,7 +112,7 @@ impl Offer {
 
     fn negotiated(&self, code: u64, theirs: &Extensions, path: Option<String>) -> Option<Negotiated> {
         let version = self.row(code, theirs)?;
-        Some(Negotiated { version, path })
+        Some(Negotiated { version, path, drain: self.drain(theirs) })
     }
 }
 

@@ -1,0 +1,243 @@
+//! Whose turn it is to write. Where a session has more to send than its connection takes, streams of higher rank
+//! go first.
+//!
+//! A connection that has room again wakes everybody whom it kept waiting, in any order. Those streams ask here, and
+//! the driver lets them in one by one, the highest first, once it has heard all that was ready. As long as nobody is
+//! kept waiting, everybody writes at once.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use super::egress::Rank;
+
+/// The gate that all streams with payload of a session pass. Clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Gate(Arc<Mutex<State>>);
+
+/// Highest rank first; among equals, who has waited longest.
+type Order = (Reverse<i32>, Ticket);
+type Ticket = u64;
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: BTreeMap<Order, Waker>,
+    /// Who may write and has not been polled since.
+    admitted: BTreeSet<Ticket>,
+    /// How many the connection keeps waiting.
+    held_up: usize,
+    next_ticket: Ticket,
+}
+
+impl Gate {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the next one write; `false` when nobody waits.
+    pub(super) fn admit(&self) -> bool {
+        let mut state = self.lock();
+        let Some(((_, ticket), waker)) = state.waiting.pop_first() else { return false };
+        state.admitted.insert(ticket);
+        drop(state);
+        waker.wake();
+        true
+    }
+
+    /// Does one write when it is the stream's turn. As cancel safe as the write.
+    pub(super) async fn pass<T>(&self, rank: &Rank, write: impl Future<Output = T>) -> T {
+        let mut write = pin!(write);
+        let mut turn = Turn { gate: self, at: At::Outside };
+        std::future::poll_fn(|cx| {
+            if !turn.has_come(rank.value(), cx) {
+                return Poll::Pending;
+            }
+            let written = write.as_mut().poll(cx);
+            if written.is_pending() {
+                turn.hold_up();
+            }
+            written
+        })
+        .await
+    }
+}
+
+/// Where one writer is.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    Outside,
+    Waiting(Order),
+    HeldUp,
+}
+
+struct Turn<'a> {
+    gate: &'a Gate,
+    at: At,
+}
+
+impl Turn<'_> {
+    /// Whether to write now; if not, the waker of `cx` is kept.
+    fn has_come(&mut self, rank: i32, cx: &Context<'_>) -> bool {
+        let mut state = self.gate.lock();
+        let ticket = match self.at {
+            At::Outside if state.held_up == 0 && state.waiting.is_empty() => return true,
+            At::Waiting((_, ticket)) if state.admitted.remove(&ticket) => {
+                self.at = At::Outside;
+                return true;
+            }
+            At::Waiting(order) => {
+                state.waiting.remove(&order);
+                order.1
+            }
+            At::Outside | At::HeldUp => {
+                if matches!(self.at, At::HeldUp) {
+                    state.held_up -= 1;
+                }
+                state.next_ticket += 1;
+                state.next_ticket
+            }
+        };
+        let order = (Reverse(rank), ticket);
+        state.waiting.insert(order, cx.waker().clone());
+        self.at = At::Waiting(order);
+        false
+    }
+
+    fn hold_up(&mut self) {
+        self.gate.lock().held_up += 1;
+        self.at = At::HeldUp;
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut state = self.gate.lock();
+        match self.at {
+            At::Outside => {}
+            At::HeldUp => state.held_up -= 1,
+            At::Waiting(order) => {
+                state.waiting.remove(&order);
+                state.admitted.remove(&order.1);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        cell::{Cell, RefCell},
+        rc::Rc,
+    };
+
+    use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
+
+    use super::*;
+
+    /// A connection that takes so many bytes, and wakes everybody when it can take more.
+    #[derive(Default)]
+    struct Pipe {
+        room: Cell<usize>,
+        blocked: RefCell<Vec<Waker>>,
+        log: RefCell<Vec<&'static str>>,
+    }
+
+    impl Pipe {
+        async fn write(self: Rc<Self>, gate: Gate, rank: Rank, name: &'static str, times: usize) {
+            for _ in 0..times {
+                gate.pass(
+                    &rank,
+                    std::future::poll_fn(|cx| {
+                        if self.room.get() == 0 {
+                            self.blocked.borrow_mut().push(cx.waker().clone());
+                            return Poll::Pending;
+                        }
+                        self.room.set(self.room.get() - 1);
+                        self.log.borrow_mut().push(name);
+                        Poll::Ready(())
+                    }),
+                )
+                .await;
+            }
+        }
+
+        fn make_room(&self, room: usize) {
+            self.room.set(room);
+            // As quinn does: the last one first.
+            self.blocked.borrow_mut().drain(..).rev().for_each(Waker::wake);
+        }
+
+        fn log(&self) -> Vec<&'static str> {
+            std::mem::take(&mut self.log.borrow_mut())
+        }
+    }
+
+    fn rank(value: i32) -> Rank {
+        let rank = Rank::default();
+        rank.set(value);
+        rank
+    }
+
+    /// Does what is ready, as the driver does.
+    fn run(work: &mut FuturesUnordered<impl Future<Output = ()>>, gate: &Gate) {
+        while work.next().now_or_never().flatten().is_some() || gate.admit() {}
+    }
+
+    #[test]
+    fn with_room_everybody_writes_at_once() {
+        let (pipe, gate) = (Rc::new(Pipe::default()), Gate::default());
+        pipe.make_room(10);
+        let mut work = FuturesUnordered::new();
+        work.push(pipe.clone().write(gate.clone(), rank(1), "low", 2));
+        work.push(pipe.clone().write(gate.clone(), rank(2), "high", 2));
+        while work.next().now_or_never().flatten().is_some() {}
+        assert!(work.is_empty());
+        assert_eq!(pipe.log().len(), 4);
+        assert!(!gate.admit());
+    }
+
+    #[test]
+    fn who_ranks_higher_gets_the_room_and_equals_take_turns() {
+        let (pipe, gate) = (Rc::new(Pipe::default()), Gate::default());
+        let mut work = FuturesUnordered::new();
+        let changing = rank(0);
+        work.push(pipe.clone().write(gate.clone(), rank(1), "a", 4));
+        work.push(pipe.clone().write(gate.clone(), rank(1), "b", 4));
+        work.push(pipe.clone().write(gate.clone(), changing.clone(), "last", 4));
+        work.push(pipe.clone().write(gate.clone(), rank(5), "first", 3));
+        run(&mut work, &gate);
+        assert_eq!(pipe.log(), [""; 0]);
+        pipe.make_room(2);
+        run(&mut work, &gate);
+        assert_eq!(pipe.log(), ["first", "first"]);
+        pipe.make_room(3);
+        run(&mut work, &gate);
+        let log = pipe.log();
+        assert_eq!(log[0], "first");
+        assert!(log[1..] == ["a", "b"] || log[1..] == ["b", "a"], "{log:?}");
+        changing.set(9);
+        pipe.make_room(2);
+        run(&mut work, &gate);
+        assert_eq!(pipe.log(), ["last", "last"]);
+    }
+
+    #[test]
+    fn one_that_cannot_write_does_not_keep_others_from_it_and_leaves_nothing_behind() {
+        let (pipe, stalled, gate) = (Rc::new(Pipe::default()), Rc::new(Pipe::default()), Gate::default());
+        pipe.make_room(2);
+        let mut work = FuturesUnordered::new();
+        work.push(stalled.clone().write(gate.clone(), rank(9), "stalled", 1));
+        run(&mut work, &gate);
+        work.push(pipe.clone().write(gate.clone(), rank(1), "other", 3));
+        run(&mut work, &gate);
+        assert_eq!(pipe.log(), ["other", "other"]);
+        drop(work);
+        let state = gate.lock();
+        assert!(state.waiting.is_empty() && state.admitted.is_empty());
+        assert_eq!(state.held_up, 0);
+    }
+}
