@@ -55,7 +55,7 @@ pub trait Pair: Send + Sync {
 pub struct Setup {
     /// How many streams of each kind either side may have open; the adapter's default where `None`.
     pub max_streams: Option<u32>,
-    /// Whether the link must be slow enough for a mebibyte to take several round trips.
+    /// Whether the link must be slow enough for 50 kB to take several round trips.
     pub starved: bool,
 }
 
@@ -215,13 +215,17 @@ async fn round_trip<S: SendStream, R: RecvStream>(near: &mut (S, R), far: &mut (
     assert_eq!(far.1.read_chunk(1).await.unwrap().as_deref(), Some(&b"p"[..]));
 }
 
-/// Writes until flow control takes no more, without ever waiting.
+/// How long a writer gets no room before it counts as blocked by the reader.
+const BLOCKED: Duration = Duration::from_millis(400);
+
+/// Writes until flow control takes no more.
 async fn fill(send: &mut impl SendStream) {
     for _ in 0..4096 {
         let mut chunks = [Bytes::from_static(&[0; 1 << 16])];
-        match now(send.write_chunks(&mut chunks)).await {
-            Some(written) => assert!(written.unwrap() > 0),
-            None => return,
+        // A backend that takes little at a time needs a while for each.
+        match tokio::time::timeout(BLOCKED, send.write_chunks(&mut chunks)).await {
+            Ok(written) => assert!(written.unwrap() > 0),
+            Err(_) => return,
         }
     }
     panic!("256 MiB written, and still nothing blocks");

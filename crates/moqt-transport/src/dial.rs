@@ -29,6 +29,8 @@ struct Inner {
     tls: rustls::ClientConfig,
     transport: TransportOptions,
     timeout: Duration,
+    /// Whether the system routes the packets, and can say that there is no route.
+    routed: bool,
     v4: Result<quinn::Endpoint, Arc<io::Error>>,
     v6: Result<quinn::Endpoint, Arc<io::Error>>,
     #[cfg(feature = "webtransport")]
@@ -62,8 +64,39 @@ impl Dialer {
             tls,
             transport,
             timeout,
+            routed: true,
             v4: v4.map_err(Arc::new),
             v6: v6.map_err(Arc::new),
+            #[cfg(feature = "webtransport")]
+            sessions: std::sync::Mutex::default(),
+        })))
+    }
+
+    /// Prepares to dial from a socket of the caller's own making, such as one in a simulation; only to addresses of
+    /// its family.
+    ///
+    /// # Errors
+    ///
+    /// When the socket does not say its address, or cannot be used.
+    pub fn on_socket(
+        socket: Arc<dyn quinn::AsyncUdpSocket>,
+        endpoint: quinn::EndpointConfig,
+        tls: rustls::ClientConfig,
+        transport: TransportOptions,
+        timeout: Duration,
+    ) -> io::Result<Self> {
+        let is_v4 = socket.local_addr()?.is_ipv4();
+        let runtime = Arc::new(quinn::TokioRuntime);
+        let endpoint = quinn::Endpoint::new_with_abstract_socket(endpoint, None, socket, runtime)?;
+        let none = || Err(Arc::new(io::Error::from(io::ErrorKind::Unsupported)));
+        let (v4, v6) = if is_v4 { (Ok(endpoint), none()) } else { (none(), Ok(endpoint)) };
+        Ok(Self(Arc::new(Inner {
+            tls,
+            transport,
+            timeout,
+            routed: false,
+            v4,
+            v6,
             #[cfg(feature = "webtransport")]
             sessions: std::sync::Mutex::default(),
         })))
@@ -109,7 +142,7 @@ impl Dialer {
             let config = config.clone();
             async move {
                 let endpoint = self.endpoint(address)?;
-                reachable(address)?;
+                self.reachable(address)?;
                 let connecting = endpoint
                     .connect_with(config, address, server_name)
                     .map_err(|error| DialError::Invalid(Arc::new(error)))?;
@@ -149,7 +182,7 @@ impl Dialer {
             let (config, request) = (config.clone(), &request);
             async move {
                 let endpoint = self.endpoint(address)?;
-                reachable(address)?;
+                self.reachable(address)?;
                 let connecting = endpoint
                     .connect_with(config, address, request.host())
                     .map_err(|error| DialError::Invalid(Arc::new(error)))?;
@@ -215,6 +248,16 @@ impl Dialer {
             .map_err(|error| DialError::Unreachable { address, source: error.clone() })
     }
 
+    /// Asks the system for a route, which sends nothing; QUIC itself takes a missing one for packet loss.
+    fn reachable(&self, address: SocketAddr) -> Result<(), DialError> {
+        if !self.0.routed {
+            return Ok(());
+        }
+        UdpSocket::bind(any(address))
+            .and_then(|socket| socket.connect(address))
+            .map_err(|error| DialError::unreachable(address, error))
+    }
+
     /// Keeps a session within reach of [`close`](Self::close), and forgets those that are done.
     #[cfg(feature = "webtransport")]
     fn remember(&self, session: crate::webtransport::WeakSession) {
@@ -248,13 +291,6 @@ fn endpoint(local: SocketAddr, transport: &TransportOptions) -> io::Result<quinn
     let (socket, _) = bind(local, transport.socket_buffer)?;
     let runtime = Arc::new(quinn::TokioRuntime);
     quinn::Endpoint::new(quinn::EndpointConfig::default(), None, socket, runtime)
-}
-
-/// Asks the system for a route, which sends nothing; QUIC itself takes a missing one for packet loss.
-fn reachable(address: SocketAddr) -> Result<(), DialError> {
-    UdpSocket::bind(any(address))
-        .and_then(|socket| socket.connect(address))
-        .map_err(|error| DialError::unreachable(address, error))
 }
 
 #[cfg(test)]

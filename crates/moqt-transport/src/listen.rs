@@ -6,7 +6,7 @@ mod request;
 
 use std::{
     io,
-    net::{SocketAddr, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
     sync::Arc,
     time::Duration,
 };
@@ -76,6 +76,26 @@ impl Listener {
             Arc::new(quinn::TokioRuntime),
         )
         .map_err(|error| ListenError::bind(address, error))?;
+        Ok(Self { endpoint, options: Arc::new(options), buffers })
+    }
+
+    /// Listens on a socket of the caller's own making, such as one in a simulation.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Self::bind).
+    pub fn on_socket(
+        socket: Arc<dyn quinn::AsyncUdpSocket>,
+        endpoint: quinn::EndpointConfig,
+        tls: rustls::ServerConfig,
+        options: ListenOptions,
+    ) -> Result<Self, ListenError> {
+        let config = server_config(tls, &options)?;
+        let address = socket.local_addr().unwrap_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into());
+        let runtime = Arc::new(quinn::TokioRuntime);
+        let endpoint = quinn::Endpoint::new_with_abstract_socket(endpoint, Some(config), socket, runtime)
+            .map_err(|error| ListenError::bind(address, error))?;
+        let buffers = SocketBuffers { send: usize::MAX, receive: usize::MAX };
         Ok(Self { endpoint, options: Arc::new(options), buffers })
     }
 

@@ -10,7 +10,7 @@ use std::{
 use quinn::{IdleTimeout, VarInt, congestion};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::quinn::rate::Measure;
+use crate::quinn::{rate::Measure, room};
 
 /// How fast to send.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -44,7 +44,10 @@ pub struct TransportOptions {
     pub stream_window: u32,
     /// Bytes of all streams of a connection that may arrive before they are read.
     pub connection_window: u32,
-    /// Bytes of a connection that may be sent or wait to be sent, and are not yet acknowledged.
+    /// Most bytes of a connection that may be sent or wait to be sent, and are not yet acknowledged.
+    ///
+    /// Below it, about two congestion windows are: what has been handed to QUIC cannot be put behind something more
+    /// important any more, so little of it should wait there.
     pub send_window: u64,
     /// Size asked for each of the socket's buffers, in bytes; the system may grant less.
     pub socket_buffer: usize,
@@ -60,7 +63,7 @@ impl Default for TransportOptions {
             keep_alive: Some(Duration::from_secs(4)),
             stream_window: 1_250_000,
             connection_window: 16 << 20,
-            send_window: 4 << 20,
+            send_window: 16 << 20,
             socket_buffer: 4 << 20,
         }
     }
@@ -80,20 +83,24 @@ impl TransportOptions {
             .keep_alive_interval(self.keep_alive)
             .stream_receive_window(self.stream_window.into())
             .receive_window(self.connection_window.into())
-            .send_window(self.send_window);
+            .send_window(self.send_window.min(room::FIRST));
         match self.congestion {
-            Congestion::Cubic => config.congestion_controller_factory(measured::<congestion::CubicConfig>()),
-            Congestion::NewReno => {
-                config.congestion_controller_factory(measured::<congestion::NewRenoConfig>())
+            Congestion::Cubic => {
+                config.congestion_controller_factory(self.measured::<congestion::CubicConfig>(true))
             }
-            Congestion::Bbr => config.congestion_controller_factory(measured::<congestion::BbrConfig>()),
+            Congestion::NewReno => {
+                config.congestion_controller_factory(self.measured::<congestion::NewRenoConfig>(true))
+            }
+            Congestion::Bbr => {
+                config.congestion_controller_factory(self.measured::<congestion::BbrConfig>(false))
+            }
         };
         Arc::new(config)
     }
-}
 
-fn measured<F: Default>() -> Arc<Measure<F>> {
-    Arc::new(Measure(Arc::new(F::default())))
+    fn measured<F: Default>(&self, by_loss: bool) -> Arc<Measure<F>> {
+        Arc::new(Measure { factory: Arc::new(F::default()), send_window: self.send_window, by_loss })
+    }
 }
 
 /// The sizes that the system granted a socket's buffers, in bytes. Linux counts its own overhead in.

@@ -2,13 +2,17 @@
 
 pub(crate) mod half;
 pub(crate) mod rate;
+pub(crate) mod room;
 
 use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use quinn::VarInt;
 
-use self::half::{Failure, Header, RecvHalf, SendHalf};
+use self::{
+    half::{Failure, Header, RecvHalf, SendHalf},
+    room::Room,
+};
 use crate::{
     Carrier, Code, Connection, ConnectionError, ReadError, RecvStream, SendStream, Stats, WriteError,
     wire_code::{Mapping, decode},
@@ -19,17 +23,24 @@ use crate::{
 /// Codes travel as they are. When receiving, a code in WebTransport's range of the HTTP/3 error space is
 /// mapped back, because deployed peers map on raw QUIC too.
 #[derive(Clone, Debug)]
-pub struct QuicConnection(quinn::Connection);
+pub struct QuicConnection {
+    quic: quinn::Connection,
+    room: Room,
+}
 
 impl QuicConnection {
     /// Wraps an established connection.
     pub fn new(connection: quinn::Connection) -> Self {
-        Self(connection)
+        Self { room: Room::of(&connection), quic: connection }
+    }
+
+    fn sender(&self, stream: quinn::SendStream) -> QuicSendStream {
+        QuicSendStream(SendHalf::new(stream, Mapping::Plain, Header::default(), self.room.clone()))
     }
 
     /// The connection inside, for what the traits do not offer.
     pub fn inner(&self) -> &quinn::Connection {
-        &self.0
+        &self.quic
     }
 }
 
@@ -44,33 +55,33 @@ impl Connection for QuicConnection {
     type RecvStream = QuicRecvStream;
 
     async fn open_bi(&self) -> Result<(QuicSendStream, QuicRecvStream), ConnectionError> {
-        let (send, recv) = self.0.open_bi().await?;
-        Ok((QuicSendStream::new(send), QuicRecvStream::new(recv)))
+        let (send, recv) = self.quic.open_bi().await?;
+        Ok((self.sender(send), QuicRecvStream::new(recv)))
     }
 
     async fn open_uni(&self) -> Result<QuicSendStream, ConnectionError> {
-        Ok(QuicSendStream::new(self.0.open_uni().await?))
+        Ok(self.sender(self.quic.open_uni().await?))
     }
 
     async fn accept_bi(&self) -> Result<(QuicSendStream, QuicRecvStream), ConnectionError> {
-        let (send, recv) = self.0.accept_bi().await?;
-        Ok((QuicSendStream::new(send), QuicRecvStream::new(recv)))
+        let (send, recv) = self.quic.accept_bi().await?;
+        Ok((self.sender(send), QuicRecvStream::new(recv)))
     }
 
     async fn accept_uni(&self) -> Result<QuicRecvStream, ConnectionError> {
-        Ok(QuicRecvStream::new(self.0.accept_uni().await?))
+        Ok(QuicRecvStream::new(self.quic.accept_uni().await?))
     }
 
     fn close(&self, code: Code, reason: &str) {
-        close(&self.0, Mapping::Plain.encode(code), reason);
+        close(&self.quic, Mapping::Plain.encode(code), reason);
     }
 
     async fn closed(&self) -> ConnectionError {
-        self.0.closed().await.into()
+        self.quic.closed().await.into()
     }
 
     fn stats(&self) -> Stats {
-        stats(&self.0)
+        stats(&self.quic)
     }
 
     fn carrier(&self) -> Carrier {
@@ -78,19 +89,13 @@ impl Connection for QuicConnection {
     }
 
     fn remote_address(&self) -> Option<SocketAddr> {
-        Some(self.0.remote_address())
+        Some(self.quic.remote_address())
     }
 }
 
 /// The sending half of a stream over raw QUIC.
 #[derive(Debug)]
 pub struct QuicSendStream(SendHalf);
-
-impl QuicSendStream {
-    fn new(stream: quinn::SendStream) -> Self {
-        Self(SendHalf::new(stream, Mapping::Plain, Header::default()))
-    }
-}
 
 impl SendStream for QuicSendStream {
     async fn write_chunks(&mut self, chunks: &mut [Bytes]) -> Result<usize, WriteError> {

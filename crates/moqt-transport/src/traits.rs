@@ -105,9 +105,11 @@ pub trait SendStream: Send + Sync + 'static {
     /// Gives the stream up: bytes not yet delivered may be dropped. Does nothing after `reset`.
     fn reset(&mut self, code: Code);
 
-    /// Of two blocked streams the one with the higher priority is sent first; the default is 0.
+    /// Of what two streams have handed over, that of the higher priority is sent first; the default is 0.
     ///
-    /// A change takes effect on bytes not yet handed to the backend.
+    /// A change takes effect on bytes not yet handed to the backend, which takes little more than it can send. Of
+    /// writers that find no room, the one that is polled first gets it when there is some: to let the more important
+    /// one go first is up to the user, for only the user knows them all.
     fn set_priority(&mut self, priority: i32);
 
     /// Waits until the peer needs nothing more of this stream: `Some(code)` when it stopped it, `None` when it

@@ -101,7 +101,7 @@ impl WebTransportConnection {
 
     fn sender(&self, stream: quinn::SendStream, head: Bytes) -> WebTransportSendStream {
         let header = Header { bytes: head, runtime: Some(self.0.runtime.clone()) };
-        let half = SendHalf::new(stream, Mapping::WebTransport, header);
+        let half = SendHalf::new(stream, Mapping::WebTransport, header, self.0.room.clone());
         WebTransportSendStream { half, session: self.clone() }
     }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use quinn::{StoppedError, VarInt};
 use tokio::{runtime::Handle, sync::oneshot};
 
+use super::room::Room;
 use crate::{
     Code, WriteError,
     wire_code::{Mapping, decode},
@@ -51,6 +52,7 @@ impl From<quinn::ReadError> for Failure {
 pub(crate) struct SendHalf {
     mapping: Mapping,
     header: Header,
+    room: Room,
     state: SendState,
 }
 
@@ -74,8 +76,8 @@ enum SendState {
 }
 
 impl SendHalf {
-    pub(crate) fn new(sender: quinn::SendStream, mapping: Mapping, header: Header) -> Self {
-        Self { mapping, header, state: SendState::Open(sender) }
+    pub(crate) fn new(sender: quinn::SendStream, mapping: Mapping, header: Header, room: Room) -> Self {
+        Self { mapping, header, room, state: SendState::Open(sender) }
     }
 
     pub(crate) async fn write_chunks(&mut self, chunks: &mut [Bytes]) -> Result<usize, Failure> {
@@ -87,7 +89,7 @@ impl SendHalf {
             let mut all: Vec<Bytes> = Vec::with_capacity(1 + chunks.len());
             all.push(self.header.bytes.clone());
             all.extend_from_slice(chunks);
-            let written = sender.write_chunks(&mut all).await?.bytes;
+            let written = self.room.write(sender, &mut all).await?;
             // Nothing is awaited between the write and taking note of it.
             let of_header = written.min(self.header.bytes.len());
             drop(self.header.bytes.split_to(of_header));
@@ -97,7 +99,7 @@ impl SendHalf {
                 return Ok(written);
             }
         }
-        Ok(sender.write_chunks(chunks).await?.bytes)
+        Ok(self.room.write(sender, chunks).await?)
     }
 
     pub(crate) fn finish(&mut self) -> Result<(), WriteError> {
@@ -109,7 +111,7 @@ impl SendHalf {
                     self.state = SendState::Finished(sender);
                 } else {
                     let header = std::mem::take(&mut self.header);
-                    self.state = Finishing::start(sender, header, self.mapping);
+                    self.state = Finishing::start(sender, header, self.mapping, self.room.clone());
                 }
                 Ok(())
             }
@@ -194,9 +196,9 @@ struct Finishing {
 }
 
 impl Finishing {
-    fn start(sender: quinn::SendStream, header: Header, mapping: Mapping) -> SendState {
+    fn start(sender: quinn::SendStream, header: Header, mapping: Mapping, room: Room) -> SendState {
         let stopped = Box::pin(sender.stopped());
-        let mut half = SendHalf::new(sender, mapping, Header::default());
+        let mut half = SendHalf::new(sender, mapping, Header::default(), room);
         let Some(runtime) = header.runtime else {
             // Headers come with a runtime; without one the half is dropped, and so reset.
             return SendState::Reset;

@@ -2,7 +2,10 @@
 
 use std::{
     any::Any,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -46,10 +49,88 @@ impl Rate {
     }
 }
 
+/// How long a path may be kept busy beyond its round trip, at least: for the time that writers take to come back.
+const SLACK: Duration = Duration::from_millis(10);
+
+/// What may be under way on any path, in bytes: a few packets.
+const LEAST: u64 = 8 * 1024;
+
+/// How many round trips of a busy path are remembered.
+const REMEMBERED: usize = 8;
+
+/// The shortest time over which the pace of a path is taken.
+const BEAT: Duration = Duration::from_millis(10);
+
+/// What a path carries: the best of its last busy round trips, in bytes per second.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    from: Option<Instant>,
+    bytes: u64,
+    busy: bool,
+    recent: [u64; REMEMBERED],
+    next: usize,
+}
+
+impl Pace {
+    fn acked(&mut self, now: Instant, bytes: u64, busy: bool, rtt: Duration) {
+        let from = *self.from.get_or_insert(now);
+        self.bytes += bytes;
+        self.busy |= busy;
+        let elapsed = now.saturating_duration_since(from);
+        if elapsed < rtt.max(BEAT) {
+            return;
+        }
+        let pace = u128::from(self.bytes) * 1_000_000_000 / elapsed.as_nanos().max(1);
+        let pace = u64::try_from(pace).unwrap_or(u64::MAX);
+        if (self.busy || pace > self.best())
+            && let Some(place) = self.recent.get_mut(self.next)
+        {
+            *place = pace;
+            self.next = (self.next + 1) % REMEMBERED;
+        }
+        (self.from, self.bytes, self.busy) = (Some(now), 0, false);
+    }
+
+    /// 0 while nothing is known.
+    fn best(&self) -> u64 {
+        self.recent.into_iter().max().unwrap_or(0)
+    }
+}
+
+/// What a controller tells the writers of its connection.
+#[derive(Debug, Default)]
+pub(crate) struct Path {
+    /// Bytes that may be under way.
+    pub(crate) window: AtomicU64,
+    /// The most that the send window may become, in bytes.
+    pub(crate) most: u64,
+}
+
 /// A congestion controller, and the rate beside it.
+///
+/// What is under way waits in the queue of the path's narrowest link, in front of everything that comes later, however
+/// important. So no more is under way than keeps the path busy: what it delivers in two round trips. That is more
+/// than fits without a queue, so a higher rate is found out by trying, and less than it takes to lose something.
+/// Where a queue is shorter than that, the controller inside learns of it by loss, as ever.
 struct Measured {
     inner: Box<dyn Controller>,
     rate: Rate,
+    pace: Pace,
+    /// Bytes that keep the path busy; 0 while that is not known.
+    enough: u64,
+    by_loss: bool,
+    path: Arc<Path>,
+}
+
+impl Measured {
+    /// Whether the controller inside would have more under way than is of use.
+    fn is_capped(&self) -> bool {
+        self.window() < self.inner.window()
+    }
+
+    fn tell(&self) {
+        self.path.window.store(self.window(), Ordering::Relaxed);
+    }
 }
 
 impl Controller for Measured {
@@ -59,23 +140,36 @@ impl Controller for Measured {
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
         self.rate.acked(now, bytes, app_limited, rtt.get());
-        self.inner.on_ack(now, sent, bytes, app_limited, rtt);
+        self.pace.acked(now, bytes, !app_limited, rtt.get());
+        // A window that is not used does not grow.
+        self.inner.on_ack(now, sent, bytes, app_limited || self.is_capped(), rtt);
+        let time = rtt.min() + rtt.min().max(SLACK);
+        let enough = u128::from(self.pace.best()) * time.as_nanos() / 1_000_000_000;
+        self.enough = u64::try_from(enough).unwrap_or(u64::MAX);
     }
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest: Option<u64>) {
-        self.inner.on_end_acks(now, in_flight, app_limited, largest);
+        self.inner.on_end_acks(now, in_flight, app_limited || self.is_capped(), largest);
+        self.tell();
     }
 
     fn on_congestion_event(&mut self, now: Instant, sent: Instant, is_persistent: bool, lost_bytes: u64) {
         self.inner.on_congestion_event(now, sent, is_persistent, lost_bytes);
+        self.tell();
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {
         self.inner.on_mtu_update(new_mtu);
+        self.tell();
     }
 
     fn window(&self) -> u64 {
-        self.inner.window()
+        let window = self.inner.window();
+        if self.enough == 0 || !self.by_loss {
+            return window;
+        }
+        // Round trips may have become longer since the shortest of them: then the window inside knows better.
+        self.enough.max(window / 2).max(LEAST).min(window)
     }
 
     fn metrics(&self) -> ControllerMetrics {
@@ -83,7 +177,14 @@ impl Controller for Measured {
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        Box::new(Self { inner: self.inner.clone_box(), rate: self.rate })
+        Box::new(Self {
+            inner: self.inner.clone_box(),
+            rate: self.rate,
+            pace: self.pace,
+            enough: self.enough,
+            by_loss: self.by_loss,
+            path: Arc::clone(&self.path),
+        })
     }
 
     fn initial_window(&self) -> u64 {
@@ -96,18 +197,31 @@ impl Controller for Measured {
 }
 
 /// Makes the controllers of `F`, with the rate beside them.
-pub(crate) struct Measure<F>(pub(crate) Arc<F>);
+pub(crate) struct Measure<F> {
+    pub(crate) factory: Arc<F>,
+    /// The most that the send window may become, in bytes.
+    pub(crate) send_window: u64,
+    /// Whether the controllers only know loss, and are better kept from filling queues.
+    pub(crate) by_loss: bool,
+}
 
 impl<F: ControllerFactory + Send + Sync + 'static> ControllerFactory for Measure<F> {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
-        let inner = Arc::clone(&self.0).build(now, current_mtu);
-        Box::new(Measured { inner, rate: Rate::default() })
+        let inner = Arc::clone(&self.factory).build(now, current_mtu);
+        let path = Arc::new(Path { window: inner.window().into(), most: self.send_window });
+        let (rate, pace) = Default::default();
+        Box::new(Measured { inner, rate, pace, enough: 0, by_loss: self.by_loss, path })
     }
 }
 
 /// What the connection delivers in bits per second, where it was made with [`Measure`] and has had to wait for its path.
 pub(crate) fn delivery_rate(connection: &quinn::Connection) -> Option<u64> {
     connection.congestion_state().into_any().downcast::<Measured>().ok()?.rate.bits_per_second
+}
+
+/// What the controller says of the path that the connection uses now, where it was made with [`Measure`].
+pub(crate) fn path(connection: &quinn::Connection) -> Option<Arc<Path>> {
+    Some(connection.congestion_state().into_any().downcast::<Measured>().ok()?.path)
 }
 
 #[cfg(test)]
@@ -154,8 +268,68 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "any point in time will do")]
+    fn the_pace_is_the_best_of_the_last_busy_round_trips() {
+        let (mut now, mut pace) = (Instant::now(), Pace::default());
+        let mut acked = |bytes, busy, rounds: u32| {
+            for _ in 0..rounds * 4 {
+                pace.acked(now, bytes, busy, 40 * MS);
+                now += 10 * MS;
+            }
+            pace.best()
+        };
+        // The first one opens the interval.
+        assert_eq!(acked(1000, true, 2), 125_000);
+        assert!(acked(100, false, 20) > 100_000, "an idle application says nothing of the path");
+        assert!(acked(3000, false, 2) > 290_000, "but that it takes more than was known");
+        assert!(acked(2000, true, 4) > 290_000, "the best counts");
+        assert!((190_000..210_000).contains(&acked(2000, true, 8)), "for a while");
+    }
+
+    /// A window that says what it is.
+    #[derive(Clone)]
+    struct Fixed(u64);
+
+    impl Controller for Fixed {
+        fn on_congestion_event(&mut self, _: Instant, _: Instant, _: bool, _: u64) {}
+        fn on_mtu_update(&mut self, _: u16) {}
+        fn window(&self) -> u64 {
+            self.0
+        }
+        fn clone_box(&self) -> Box<dyn Controller> {
+            Box::new(self.clone())
+        }
+        fn initial_window(&self) -> u64 {
+            self.0
+        }
+        fn into_any(self: Box<Self>) -> Box<dyn Any> {
+            self
+        }
+    }
+
+    #[test]
+    fn no_more_is_under_way_than_keeps_the_path_busy() {
+        for (window, enough, by_loss, expected) in [
+            (100_000, 0, true, 100_000),
+            (100_000, 60_000, true, 60_000),
+            (100_000, 1000, true, 50_000),
+            (20_000, 90_000, true, 20_000),
+            (9000, 10, true, LEAST),
+            (3000, 10, true, 3000),
+            (100_000, 60_000, false, 100_000),
+        ] {
+            let (rate, pace, path) = Default::default();
+            let inner = Box::new(Fixed(window));
+            let measured = Measured { inner, rate, pace, enough, by_loss, path };
+            assert_eq!(measured.window(), expected, "{window} {enough} {by_loss}");
+            assert_eq!(measured.is_capped(), expected < window);
+        }
+    }
+
+    #[test]
     fn a_measured_controller_is_the_one_inside() {
-        let factory = Arc::new(Measure(Arc::new(quinn::congestion::CubicConfig::default())));
+        let factory = Arc::new(quinn::congestion::CubicConfig::default());
+        let factory = Arc::new(Measure { factory, send_window: 1, by_loss: true });
         #[expect(clippy::disallowed_methods, reason = "any point in time will do")]
         let mut controller = factory.build(Instant::now(), 1200);
         controller.on_mtu_update(1400);

@@ -22,7 +22,10 @@ use super::{
     settings::Settings,
     stream::Frames,
 };
-use crate::{ConnectionError, quinn::close};
+use crate::{
+    ConnectionError,
+    quinn::{close, room::Room},
+};
 
 /// Why there is no session.
 #[derive(Debug)]
@@ -184,6 +187,7 @@ impl Http3 {
         };
         runtime.spawn(driver.run());
         Some(WebTransportConnection::new(Session {
+            room: Room::of(&self.quic),
             quic: self.quic,
             id,
             uni_head: head::write(head::UNI_STREAM, id),

@@ -12,12 +12,17 @@ use super::{
     error::{Failure, Violation},
     head::BidiHead,
 };
-use crate::{Code, ConnectionError, quinn::close, wire_code::Mapping};
+use crate::{
+    Code, ConnectionError,
+    quinn::{close, room::Room},
+    wire_code::Mapping,
+};
 
 /// An established session; its driver ends it when this is dropped.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) quic: quinn::Connection,
+    pub(super) room: Room,
     pub(super) id: u64,
     pub(super) uni_head: Bytes,
     pub(super) bidi_head: Bytes,

@@ -51,7 +51,7 @@ async fn a_header_that_leaves_in_parts_is_followed_by_the_payload_whole() {
     for stream_window in 1..=6 {
         let (client, server) = pair(TransportOptions { stream_window, ..TransportOptions::default() }).await;
         let sender = client.quic().open_uni().await.unwrap();
-        let mut half = SendHalf::new(sender, Mapping::Plain, header());
+        let mut half = SendHalf::new(sender, Mapping::Plain, header(), Room::of(client.quic()));
         let write = async {
             let mut chunks = ["pay", "", "load"].map(Bytes::from);
             let mut left = 7;
@@ -71,7 +71,7 @@ async fn a_header_that_leaves_in_parts_is_followed_by_the_payload_whole() {
 async fn an_empty_stream_without_room_for_its_header_is_finished_by_and_by() {
     let (client, server) = pair(TransportOptions { stream_window: 2, ..TransportOptions::default() }).await;
     let sender = client.quic().open_uni().await.unwrap();
-    let mut half = SendHalf::new(sender, Mapping::Plain, header());
+    let mut half = SendHalf::new(sender, Mapping::Plain, header(), Room::of(client.quic()));
     half.finish().unwrap();
     assert!(matches!(half.state, SendState::Finishing(_)));
     let read = async { server.quic().accept_uni().await.unwrap().read_to_end(100).await.unwrap() };
@@ -84,7 +84,7 @@ async fn an_empty_stream_without_room_for_its_header_is_finished_by_and_by() {
 async fn an_empty_stream_without_room_for_its_header_can_be_reset() {
     let (client, server) = pair(TransportOptions { stream_window: 2, ..TransportOptions::default() }).await;
     let sender = client.quic().open_uni().await.unwrap();
-    let mut half = SendHalf::new(sender, Mapping::Plain, header());
+    let mut half = SendHalf::new(sender, Mapping::Plain, header(), Room::of(client.quic()));
     half.finish().unwrap();
     half.reset(Code(5));
     let mut recv = server.quic().accept_uni().await.unwrap();

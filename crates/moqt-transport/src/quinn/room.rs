@@ -1,0 +1,93 @@
+//! How much `quinn` is handed.
+//!
+//! What a stream has given to `quinn` cannot be put behind other streams again, so little of it should wait there:
+//! not more than the path takes in a few round trips. `quinn` knows only one bound, on all bytes of a connection that
+//! are not acknowledged, those behind a lost packet included; it is moved here.
+
+use std::{
+    pin::pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::Poll,
+};
+
+use bytes::Bytes;
+
+use super::rate::{self, Path};
+
+/// What may wait on any path, in bytes: two of `quinn`'s batches.
+const LEAST: u64 = 32 * 1024;
+
+/// The bound of a connection at its beginning, in bytes.
+pub(crate) const FIRST: u64 = 2 * LEAST;
+
+/// The room that a connection has for bytes to send; clones are the same one.
+#[derive(Clone, Debug)]
+pub(crate) struct Room(Option<Arc<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    connection: quinn::Connection,
+    path: Mutex<Arc<Path>>,
+    bound: AtomicU64,
+}
+
+impl Room {
+    /// The room of a connection that was made with our settings; others keep theirs.
+    pub(crate) fn of(connection: &quinn::Connection) -> Self {
+        Self(rate::path(connection).map(|path| {
+            let bound = AtomicU64::new(FIRST.min(path.most));
+            Arc::new(Inner { connection: connection.clone(), path: Mutex::new(path), bound })
+        }))
+    }
+
+    /// Moves the bound; `true` where that made room. For writers that found none.
+    fn follow(&self) -> bool {
+        let Some(inner) = &self.0 else { return false };
+        let wanted = {
+            let mut path = inner.path.lock().unwrap_or_else(PoisonError::into_inner);
+            if Arc::strong_count(&path) == 1
+                && let Some(new) = rate::path(&inner.connection)
+            {
+                // The connection has moved to another path.
+                *path = new;
+            }
+            bound(&path)
+        };
+        let bound = inner.bound.load(Ordering::Relaxed);
+        // Small changes are not worth the lock.
+        if wanted.abs_diff(bound) <= bound / 16 {
+            return false;
+        }
+        inner.bound.store(wanted, Ordering::Relaxed);
+        inner.connection.set_send_window(wanted);
+        wanted > bound
+    }
+
+    /// Writes as much as there is room for. Cancel safe.
+    pub(crate) async fn write(
+        &self,
+        stream: &mut quinn::SendStream,
+        chunks: &mut [Bytes],
+    ) -> Result<usize, quinn::WriteError> {
+        let mut write = pin!(stream.write_chunks(chunks));
+        let written = std::future::poll_fn(|cx| {
+            loop {
+                match write.as_mut().poll(cx) {
+                    Poll::Pending if self.follow() => {}
+                    written => return written,
+                }
+            }
+        })
+        .await?;
+        Ok(written.bytes)
+    }
+}
+
+/// How many bytes may be under way and waiting: one window under way, one behind a loss, one to come.
+fn bound(path: &Path) -> u64 {
+    let window = path.window.load(Ordering::Relaxed);
+    window.saturating_mul(3).saturating_add(LEAST).min(path.most)
+}
