@@ -309,3 +309,55 @@ fn a_single_transfer_fills_its_path() {
         assert!(took < Duration::from_secs(12), "{rate} bit/s, {delay} ms: 10 s of data took {took:?}");
     }
 }
+
+/// Reads frames for ever.
+async fn read_on(mut track: TrackConsumer) {
+    while let Ok(Some(mut group)) = track.next_group().await {
+        while let Ok(Some(_)) = group.read_frame().await {}
+    }
+}
+
+#[test]
+fn a_late_joiner_has_its_first_frame_after_a_round_trip() {
+    const RTT: Duration = Duration::from_millis(60);
+    // One tick of the timers that carry the packets of this network, each way and for the answer.
+    const TICKS: Duration = Duration::from_millis(4);
+    for (carrier, between_groups) in CARRIERS
+        .into_iter()
+        .flat_map(|carrier| [Duration::from_secs(2), Duration::from_secs(3600)].map(|every| (carrier, every)))
+    {
+        virtually(async {
+            let net = Net::new(3);
+            let server = Server::new(&net, Congestion::Cubic);
+            let link = Link::delay(RTT / 2).rate(50_000_000, QUEUE);
+            let source = track("cam");
+            let mut sessions = Vec::new();
+            let mut reading = JoinSet::new();
+            for number in 0..5 {
+                // A group of 1 kB frames, most of the pause before the next one ago.
+                let mut group = source.append_group();
+                for _ in 0..10 {
+                    group.write_frame(vec![number; 1000]).unwrap();
+                }
+                group.finish().unwrap();
+                tokio::time::sleep(between_groups * 9 / 10).await;
+                let (viewer, served, tracks) =
+                    server.session(carrier, (link, link), SessionConfig::default()).await;
+                let published = tracks.publish(source.consume()).unwrap();
+                let begin = now();
+                let subscriber = viewer.subscriber();
+                let subscription =
+                    subscriber.subscribe("cam".parse().unwrap(), SubscribeOptions::default()).await.unwrap();
+                let mut track = subscription.into_track();
+                let mut group = track.next_group().await.unwrap().unwrap();
+                let frame = group.read_frame().await.unwrap().unwrap();
+                let took = now() - begin;
+                assert_eq!((group.sequence(), frame[0]), (u64::from(number), number));
+                assert!(took <= RTT + TICKS, "{carrier:?}, every {between_groups:?}: {took:?}");
+                reading.spawn(read_on(track));
+                sessions.push((viewer, served, published));
+                tokio::time::sleep(between_groups / 10).await;
+            }
+        });
+    }
+}
