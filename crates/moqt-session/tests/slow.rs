@@ -220,3 +220,81 @@ fn a_subscriber_that_never_reads_costs_the_others_nothing() {
         }
     });
 }
+
+/// How long a hundred viewers watch. The whole ten minutes take a while, and an optimised build.
+fn watching_time() -> u64 {
+    std::env::var("MOQT_LONG").map_or(5, |_| 600)
+}
+
+/// Pages of memory that the process holds.
+fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+}
+
+/// A hundred viewers of a track of 5 Mbit/s. Returns how much memory it took at most.
+async fn a_hundred_viewers(sim: &Sim, stalled: bool) -> u64 {
+    let live = track("cam");
+    let mut sides = Vec::new();
+    let mut whole = Vec::new();
+    let viewers = if stalled { 99 } else { 100 };
+    for _ in 0..viewers {
+        let (viewer, source) = connected(sim, calm(), Version::TRANSFORK_04).await;
+        let published = source.tracks.publish(live.consume()).unwrap();
+        let wanted = viewer.session.subscriber();
+        let subscription = wanted.subscribe(name("cam"), SubscribeOptions::default()).await.unwrap();
+        let mut track = subscription.into_track();
+        whole.push(sim.spawn(async move {
+            let mut whole = 0;
+            while let Some(mut group) = track.next_group().await.unwrap() {
+                assert!(frames_of(&mut group).await.1.is_ok(), "group {}", group.sequence());
+                assert_eq!(group.sequence(), whole);
+                whole += 1;
+            }
+            whole
+        }));
+        sides.push((viewer, source, published));
+    }
+    let narrow = Settings::default().stream_window(64 * 1024).connection_window(256 * 1024);
+    let far = Settings::default();
+    let (side, peer) = against_client_with(
+        sim.connect_with(calm(), narrow, far),
+        Version::TRANSFORK_04,
+        config(Version::TRANSFORK_04),
+    )
+    .await;
+    let _published = stalled.then(|| side.tracks.publish(live.consume()).unwrap());
+    let _asked = if stalled {
+        let mut asked = peer.request(moqt_wire::transfork::StreamKind::Subscribe, &wish(0, "cam")).await;
+        asked.expect::<moqt_wire::transfork::Info>().await;
+        Some(asked)
+    } else {
+        None
+    };
+    let mut most = 0;
+    let mut clock = tokio::time::interval(ms(33));
+    for _ in 0..watching_time() {
+        let mut group = live.append_group();
+        for _ in 0..30 {
+            clock.tick().await;
+            group.write_frame(Bytes::from(vec![7; 20_833])).unwrap();
+        }
+        group.finish().unwrap();
+        most = most.max(resident_bytes());
+    }
+    live.finish();
+    for viewer in whole {
+        assert_eq!(viewer.await.unwrap(), watching_time());
+    }
+    most
+}
+
+#[test]
+fn one_stalled_of_a_hundred_is_not_noticed_by_the_others_and_costs_a_bounded_amount() {
+    moqt_sim::Seeds::fixed(1..2).limit(secs(7200)).run(|sim| async move {
+        let without = a_hundred_viewers(&sim, false).await;
+        let with = a_hundred_viewers(&sim, true).await;
+        // What the track keeps for its readers is kept once; the stalled one adds what is on its way to it.
+        assert!(with < without + (32 << 20), "{} MiB with it, {} MiB without", with >> 20, without >> 20);
+    });
+}
