@@ -12,7 +12,9 @@ class Bell {
 
 /** A group on its way to us. Iterate over it, once, for its frames as `Uint8Array`. */
 export class GroupReader {
+  /** @param {number} sequence @param {import("./wire.js").Reader} reader @param {Function} explain */
   constructor(sequence, reader, explain) { Object.assign(this, { sequence, reader, explain }); }
+
   cancel(code = CODES.cancelled) { this.reader.cancel(code); }
 
   async *[Symbol.asyncIterator]() {
@@ -35,6 +37,7 @@ export class Subscription {
   #over = false;
   #error;
 
+  /** @param {import("./wire.js").Request} request @param {Function} [onGap] */
   constructor(request, onGap) { Object.assign(this, { request, onGap }); }
 
   /** @internal */
@@ -80,7 +83,8 @@ export class Subscription {
     }
   }
 
-  /** Other terms from now on. A range can only shrink, and an end of it that is left out stays where it is. */
+  /** Other terms from now on. A range can only shrink, and an end of it that is left out stays where it is.
+   *  @param {{ priority?: number, order?: string, first?: number, last?: number }} options */
   update(options) { this.request.send(...terms(options)); }
 
   /** Unsubscribes; groups that nobody has begun to read are dropped. */
@@ -168,15 +172,20 @@ export class Track {
     group.end();
   }
 
-  /** Resolves once somebody reads the track. */
-  async wanted() { while (this.readers === 0) await this.bell.next; }
+  /** Resolves once somebody reads the track, or it is over. */
+  async wanted() { while (this.readers === 0 && !this.over) await this.bell.next; }
 
   /** The track is complete. Resolves once all who read it have everything and it is no longer announced. */
   async end() {
-    this.over = true;
-    this.bell.ring();
+    this.lose();
     while (this.readers > 0) await this.bell.next;
     this.unpublish();
+  }
+
+  /** @internal The session has ended. */
+  lose() {
+    this.over = true;
+    this.bell.ring();
   }
 
   /** @internal */

@@ -84,12 +84,14 @@ export class Session {
       if (id === ENCODING.id) encoding = payload[0];
     }
     if (version !== VERSION || encoding !== ENCODING.draft) throw failure("no common version", "Transfork");
+    quietly(this.closed.then(() => this.#tracks.forEach((track) => track.lose())));
     quietly(this.#follow(control));
     quietly(this.#accept(this.#transport.incomingUnidirectionalStreams, (stream) => this.#deliver(stream)));
     quietly(this.#accept(this.#transport.incomingBidirectionalStreams, (stream) => this.#answer(stream)));
   }
 
-  /** Ends the session at once; the peer sees code and reason. */
+  /** Ends the session at once; the peer sees code and reason.
+   *  @param {number} [code] @param {string} [reason] at most 1024 bytes */
   close(code = CODES.cancelled, reason = "") {
     this.#end ??= { code, reason, by: "us" };
     this.#transport?.close({ closeCode: code, reason });
@@ -134,8 +136,10 @@ export class Session {
 
   // ---- as a subscriber
 
-  /** Tracks below a prefix as they come and go, `{ type, path }`: `type` is "active" or "ended", and once "live", when
-   *  all that were there have been told. */
+  /** Tracks below a prefix as they come and go. Once all that were there have been told, the type is "live".
+   *  @param {string} [prefix] parts of a path, or nothing for all
+   *  @param {{ signal?: AbortSignal }} [options]
+   *  @returns {AsyncGenerator<{ type: "active" | "ended" | "live", path?: string }>} */
   async *announced(prefix = "", { signal } = {}) {
     const active = new Set();
     let request, problem;
@@ -155,12 +159,17 @@ export class Session {
     } finally {
       request?.cancel();
     }
+    if (signal?.aborted) return;
     for (const path of active) yield { type: "ended", path };
     if (problem) throw problem;
   }
 
-  /** Options: `priority`; `order` of groups, "ascending" or "descending"; `first` and `last` group, by default from the
-   *  latest on without end; `onGap({ first, last, code, reason })` hears of groups that do not come; `signal`. */
+  /** A track's groups, by default from the latest on without end. `onGap` hears of those that do not come.
+   *  @param {string} path
+   *  @param {{ priority?: number, order?: "ascending" | "descending", first?: number, last?: number,
+   *    onGap?: (gap: { first: number, last: number, code: number, reason: string }) => void, signal?: AbortSignal }}
+   *    [options]
+   *  @returns {Promise<Subscription>} */
   async subscribe(path, { onGap, signal, ...options } = {}) {
     const id = this.#nextId++;
     let request;
@@ -177,6 +186,7 @@ export class Session {
     } catch (error) {
       this.#subscriptions.delete(id);
       request?.cancel();
+      signal?.throwIfAborted();
       throw await this.#explain(error, `subscription to ${path}`);
     }
   }
@@ -211,26 +221,34 @@ export class Session {
     }
   }
 
-  /** What the publisher knows of a track: `{ priority, latest, order }`. */
+  /** What the publisher says of a track; `latest` is 0 also where there is no group.
+   *  @param {string} path @param {{ signal?: AbortSignal }} [options]
+   *  @returns {Promise<{ priority: number, latest: number, order: string }>} */
   async info(path, { signal } = {}) {
     let request;
     try {
       request = await this.#request(signal, STREAM.info, parsePath(path));
       return await request.reader.info();
     } catch (error) {
+      signal?.throwIfAborted();
       throw await this.#explain(error, `info of ${path}`);
     } finally {
       request?.finish();
     }
   }
 
-  /** The frames of one past group, from one of them on. */
+  /** The frames of one past group, from one of them on.
+   *  @param {string} path @param {number} sequence
+   *  @param {{ frame?: number, priority?: number, signal?: AbortSignal }} [options]
+   *  @returns {AsyncGenerator<Uint8Array>} */
   async *fetch(path, sequence, { frame = 0, priority = 128, signal } = {}) {
     let request;
     try {
       request = await this.#request(signal, STREAM.fetch, parsePath(path), priority, sequence, frame);
       while (!await request.reader.ended()) yield await request.reader.block(LIMITS.frame);
+      signal?.throwIfAborted();
     } catch (error) {
+      signal?.throwIfAborted();
       throw await this.#explain(error, `group ${sequence} of ${path}`);
     } finally {
       request?.cancel();
@@ -239,8 +257,9 @@ export class Session {
 
   // ---- as a publisher
 
-  /** Announces a track. Options: `priority`; `order` that groups are best sent in; how many groups to `keep` (4); the
-   *  `first` group's sequence.
+  /** Announces a track. It begins with the group `first`, keeps so many, and is best sent in this order.
+   *  @param {string} path
+   *  @param {{ priority?: number, order?: "ascending" | "descending", keep?: number, first?: number }} [options]
    *  @returns {Track} */
   publish(path, options = {}) {
     path = formatPath(parsePath(path));

@@ -133,11 +133,11 @@ export class Reader {
     return bytes;
   }
 
-  async varint() {
+  async varint(most = Number.MAX_SAFE_INTEGER) {
     const [head] = await this.bytes(1);
     const rest = await this.bytes((1 << (head >> 6)) - 1);
     const value = rest.reduce((value, byte) => value * 256 + byte, head & 0x3f);
-    if (!Number.isSafeInteger(value)) throw failure("out of bounds", "a number");
+    if (value > most) throw failure("out of bounds", "a number");
     return value;
   }
 
@@ -155,20 +155,25 @@ export class Reader {
     const count = await this.varint();
     if (count > 32) throw failure("malformed", `a path of ${count} parts`);
     const parts = [];
-    while (parts.length < count) parts.push(await this.block(1023));
+    for (let left = 1023; parts.length < count; left -= parts.at(-1).length) parts.push(await this.block(left));
     return formatPath(parts);
   }
 
+  async priority() {
+    return Math.min(await this.varint(Infinity), 255);
+  }
+
+  /** What a publisher says of its track. */
   async info() {
-    return { priority: await this.varint(), latest: await this.varint(), order: await this.oneOf(ORDERS) };
+    return { priority: await this.priority(), latest: await this.varint(), order: await this.oneOf(ORDERS) };
   }
 
   /** What a subscriber wants: no `first` is from the latest group on, no `last` without end. */
   async terms() {
-    const [priority, order] = [await this.varint(), await this.oneOf(ORDERS)];
+    const [priority, order] = [await this.priority(), await this.oneOf(ORDERS)];
     const [first, last] = [await this.varint(), await this.varint()];
     const given = (number) => number === 0 ? undefined : number - 1;
-    return { priority: Math.min(priority, 255), order, first: given(first), last: given(last) };
+    return { priority, order, first: given(first), last: given(last) };
   }
 
   cancel(code) {

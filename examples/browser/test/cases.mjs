@@ -6,8 +6,13 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 
 import { hash } from "./support.mjs";
+import { vectors } from "./vectors.mjs";
 
 export const cases = {
+  "vectors of the wire": async () => {
+    assert.ok(await vectors() >= 50);
+  },
+
   "session setup": async (test) => {
     const page = await test.page();
     const end = await page.evaluate(async (url) => {
@@ -371,26 +376,21 @@ export const cases = {
     assert.deepEqual([seen.gap.first, seen.gap.last], [0, 0]);
   },
 
-  "a page is closed": async (test) => {
-    const [near, far] = [await test.page(), await test.page()];
-    await near.evaluate(async (url) => {
-      const { Session } = await import("/transfork.js");
-      const { until } = await import("/test/inside.js");
-      const session = await Session.connect(url);
-      session.publish("page/closed");
-      await until(session, "active", "page/closed");
-    }, test.url);
+  "a page is left": async (test) => {
+    const near = await test.page(`/?${new URLSearchParams({ relay: test.url, name: "leaver" })}`);
+    await near.locator("#join").click();
+    const far = await test.page();
     const begun = far.waitForEvent("console");
     const gone = far.evaluate(async (url) => {
       const { Session } = await import("/transfork.js");
-      const { until } = await import("/test/inside.js");
       const session = await Session.connect(url);
-      await until(session, "active", "page/closed");
-      console.log("there");
-      await until(session, "ended", "page/closed");
+      for await (const { type } of session.announced("chat/lobby/leaver")) {
+        if (type === "active") console.log("there");
+        if (type === "ended") return;
+      }
     }, test.url);
     await begun;
-    await near.close({ runBeforeUnload: true });
+    await near.goto("about:blank");
     await gone;
   },
 
