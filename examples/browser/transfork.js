@@ -18,7 +18,6 @@ export { CODES, LIMITS, TransforkError };
 const VERSION = 0xff0bad04;
 /** Says that 04 means the draft to the letter, and not what older crates made of it. */
 const ENCODING = { id: 0x0f04, draft: 1 };
-const GROUP_STREAM = 0;
 /** The `sendOrder` of requests, above that of every group. */
 const FIRST = Number.MAX_SAFE_INTEGER;
 
@@ -67,6 +66,7 @@ export class Session {
   }
 
   async #start(url, fingerprint) {
+    if (!globalThis.WebTransport) throw new Error("no WebTransport in this browser, or none for such pages");
     if (fingerprint && !/^[0-9a-f]{64}$/i.test(fingerprint)) throw new Error("a fingerprint is 64 hexadecimal digits");
     const value = fingerprint && Uint8Array.from(fingerprint.match(/../g), (byte) => parseInt(byte, 16));
     this.#transport = new WebTransport(url, value && { serverCertificateHashes: [{ algorithm: "sha-256", value }] });
@@ -210,7 +210,7 @@ export class Session {
   async #deliver(stream) {
     const reader = new Reader(stream);
     try {
-      if (await reader.varint() !== GROUP_STREAM) return this.close(CODES["unexpected stream"], "no group stream");
+      if (await reader.varint() !== STREAM.group) return this.close(CODES["unexpected stream"], "no group stream");
       const [id, sequence] = [await reader.varint(), await reader.varint()];
       const group = new GroupReader(sequence, reader, (...args) => this.#explain(...args));
       const subscription = this.#subscriptions.get(id);
@@ -385,7 +385,7 @@ export class Session {
     quietly(stopped);
     given.addEventListener("abort", abort);
     if (given.aborted) abort();
-    await writer.write(encode(GROUP_STREAM, id, group.sequence));
+    await writer.write(encode(STREAM.group, id, group.sequence));
     const frames = group.frames();
     for (let next; !(next = await Promise.race([frames.next(), stopped])).done;) await writer.write(encode(next.value));
     await writer.close();

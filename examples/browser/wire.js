@@ -8,7 +8,8 @@
 /** Bytes of a message, of a frame, and of a group of ours; groups of a subscription that nobody reads yet. */
 export const LIMITS = { message: 1 << 16, frame: 16 << 20, group: 16 << 20, unread: 16 };
 
-export const STREAM = { session: 0, announce: 1, subscribe: 2, fetch: 3, info: 4 };
+/** What a stream begins with; groups are alone on those in one direction. */
+export const STREAM = { session: 0, announce: 1, subscribe: 2, fetch: 3, info: 4, group: 0 };
 export const STATUSES = ["ended", "active", "live"];
 export const ORDERS = ["default", "ascending", "descending"];
 /** Why streams and sessions end, and the numbers for it; from 64 on they are the application's own. */

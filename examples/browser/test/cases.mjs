@@ -202,7 +202,12 @@ export const cases = {
       const { Session } = await import("/transfork.js");
       const { refusal } = await import("/test/inside.js");
       const session = await Session.connect(url);
+      const { WebTransport } = globalThis;
+      delete globalThis.WebTransport;
+      const old = await refusal(Session.connect(url));
+      globalThis.WebTransport = WebTransport;
       return {
+        old,
         address: await refusal(Session.connect("relay.example")),
         nobody: await refusal(Session.connect("http://127.0.0.1:9/")),
         silent: await refusal(Session.connect("https://127.0.0.1:9/", { fingerprint: "ab".repeat(32), timeout: 500 })),
@@ -216,6 +221,7 @@ export const cases = {
       };
     }, { url: test.url, pinned });
     const message = (words, expected) => assert.match(expected.message, words);
+    message(/^no session with https:.*: no WebTransport in this browser/, seen.old);
     message(/Invalid URL/, seen.address);
     message(/^no relay tells its fingerprint at http:\/\/127\.0\.0\.1:9: Failed to fetch$/, seen.nobody);
     message(/^no session with https:\/\/127\.0\.0\.1:9\/: /, seen.silent);
