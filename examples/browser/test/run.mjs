@@ -35,6 +35,7 @@ class Context {
   #processes = [];
   #pages = [];
   words = [];
+  remarks = [];
   url = relay.url;
   origin = files.origin;
 
@@ -42,6 +43,11 @@ class Context {
     const process = new Process(programs[program], args);
     this.#processes.push(process);
     return process;
+  }
+
+  /** A remark that is shown whatever comes of the case. */
+  say(words) {
+    this.remarks.push(words);
   }
 
   moqt(...args) {
@@ -96,6 +102,7 @@ for (const [index, [name, run]] of chosen.entries()) {
   const took = Math.round(performance.now() - began);
   await within(CLEANUP, context.end(), "cleaning up").catch((error) => { problem ??= error; });
   console.log(`${problem ? "not ok" : "ok"} ${index + 1} - browser: ${name} # ${took} ms`);
+  for (const remark of context.remarks) console.log(`# ${remark}`);
   if (problem) {
     failed += 1;
     const words = [problem.stack, ...context.words].join("\n");
