@@ -11,6 +11,8 @@ mod end;
 mod error;
 mod fields;
 mod frame;
+#[cfg(feature = "conformance")]
+pub mod fuzz;
 mod handshake;
 mod head;
 mod limits;
