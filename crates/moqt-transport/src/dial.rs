@@ -21,8 +21,7 @@ use crate::{
 
 /// Opens connections over either carrier; clones are handles to the same one.
 ///
-/// Raw QUIC connections share one socket per address family, each WebTransport session has its own. Dropping
-/// it leaves established connections alone.
+/// All connections share one socket per address family. Dropping it leaves established connections alone.
 #[derive(Clone)]
 pub struct Dialer(Arc<Inner>);
 
@@ -33,11 +32,8 @@ struct Inner {
     v4: Result<quinn::Endpoint, Arc<io::Error>>,
     v6: Result<quinn::Endpoint, Arc<io::Error>>,
     #[cfg(feature = "webtransport")]
-    sessions: std::sync::Mutex<Vec<Arc<WebTransportEndpoint>>>,
+    sessions: std::sync::Mutex<Vec<crate::webtransport::WeakSession>>,
 }
-
-#[cfg(feature = "webtransport")]
-type WebTransportEndpoint = wtransport::Endpoint<wtransport::endpoint::endpoint_side::Client>;
 
 impl Dialer {
     /// How long one address may take to answer, unless there is a reason for another time.
@@ -126,8 +122,9 @@ impl Dialer {
 
     /// Connects over WebTransport to `url` at whichever of `addresses` answers first.
     ///
-    /// The addresses are those of the URL's host, tried as in [`connect_quic`](Self::connect_quic). Where the
-    /// host is an IP address, that one is used. `headers` go into the request.
+    /// The addresses are those of the URL's host, tried as in [`connect_quic`](Self::connect_quic). `headers` go into
+    /// the request, with lower-case names. What the server said to it is
+    /// [`WebTransportConnection::headers`](crate::WebTransportConnection::headers).
     ///
     /// # Errors
     ///
@@ -143,31 +140,32 @@ impl Dialer {
         url: &str,
         headers: &[(String, String)],
     ) -> Result<NetConnection, DialError> {
-        use wtransport::endpoint::ConnectOptions;
+        use crate::webtransport::{self, ClientRequest, HandshakeError};
 
         let config = self.client_config(&[crate::listen::ALPN_HTTP3.to_vec()])?;
+        let request =
+            ClientRequest::new(url, headers).map_err(|error| DialError::Invalid(Arc::new(error)))?;
         race::race(addresses, self.0.timeout, |address| {
-            let config = config.clone();
+            let (config, request) = (config.clone(), &request);
             async move {
+                let endpoint = self.endpoint(address)?;
                 reachable(address)?;
-                let endpoint = self.webtransport_endpoint(address, config)?;
-                let mut request = ConnectOptions::builder(url);
-                for (name, value) in headers {
-                    request = request.add_header(name, value);
-                }
-                let session = endpoint
-                    .connect(request.build())
-                    .await
-                    .map_err(|error| DialError::from_session(error, address))?;
-                self.remember(endpoint);
-                Ok(crate::WebTransportConnection::new(session).into())
+                let connecting = endpoint
+                    .connect_with(config, address, request.host())
+                    .map_err(|error| DialError::Invalid(Arc::new(error)))?;
+                let session = async {
+                    webtransport::connect(connecting.await.map_err(HandshakeError::Quic)?, request).await
+                };
+                let session =
+                    session.await.map_err(|error| DialError::from_handshake(error, self.0.timeout))?;
+                self.remember(session.downgrade());
+                Ok(session.into())
             }
         })
         .await
     }
 
-    /// Moves the raw QUIC connections of the socket's address family to that socket. Servers follow if they
-    /// allow it.
+    /// Moves the connections of the socket's address family to that socket. Servers follow if they allow it.
     ///
     /// # Errors
     ///
@@ -178,17 +176,16 @@ impl Dialer {
         endpoint.rebind(socket)
     }
 
-    /// Closes all connections that it opened with `code` and `reason`, and opens no more over raw QUIC.
+    /// Closes all connections that it opened with `code` and `reason`, and opens no more.
+    ///
+    /// Over WebTransport that ends the QUIC connection at once; closing a session by itself is kinder to browsers.
     pub fn close(&self, code: Code, reason: &str) {
+        #[cfg(feature = "webtransport")]
+        for session in self.sessions().iter() {
+            session.abort(code, reason);
+        }
         for endpoint in [&self.0.v4, &self.0.v6].into_iter().flatten() {
             endpoint.close(Mapping::Plain.encode(code), reason.as_bytes());
-        }
-        #[cfg(feature = "webtransport")]
-        for endpoint in self.sessions().iter() {
-            let code = Mapping::WebTransport.encode(code).into_inner();
-            if let Ok(code) = wtransport::VarInt::try_from_u64(code) {
-                endpoint.close(code, reason.as_bytes());
-            }
         }
     }
 
@@ -196,13 +193,6 @@ impl Dialer {
     pub async fn wait_idle(&self) {
         for endpoint in [&self.0.v4, &self.0.v6].into_iter().flatten() {
             endpoint.wait_idle().await;
-        }
-        #[cfg(feature = "webtransport")]
-        {
-            let sessions = self.sessions().clone();
-            for endpoint in sessions {
-                endpoint.wait_idle().await;
-            }
         }
     }
 
@@ -225,30 +215,16 @@ impl Dialer {
             .map_err(|error| DialError::Unreachable { address, source: error.clone() })
     }
 
+    /// Keeps a session within reach of [`close`](Self::close), and forgets those that are done.
     #[cfg(feature = "webtransport")]
-    fn webtransport_endpoint(
-        &self,
-        address: SocketAddr,
-        config: quinn::ClientConfig,
-    ) -> Result<WebTransportEndpoint, DialError> {
-        let unreachable = |error| DialError::unreachable(address, error);
-        let (socket, _) = bind(any(address), self.0.transport.socket_buffer).map_err(unreachable)?;
-        let mut config =
-            wtransport::ClientConfig::builder().with_bind_socket(socket).build_with_quic_config(config);
-        config.set_dns_resolver(Fixed(address));
-        wtransport::Endpoint::client(config).map_err(unreachable)
-    }
-
-    /// Keeps the endpoint of a session within reach of [`close`](Self::close), and forgets those that are done.
-    #[cfg(feature = "webtransport")]
-    fn remember(&self, endpoint: WebTransportEndpoint) {
+    fn remember(&self, session: crate::webtransport::WeakSession) {
         let mut sessions = self.sessions();
-        sessions.retain(|endpoint| endpoint.open_connections() > 0);
-        sessions.push(Arc::new(endpoint));
+        sessions.retain(|session| !session.is_gone());
+        sessions.push(session);
     }
 
     #[cfg(feature = "webtransport")]
-    fn sessions(&self) -> std::sync::MutexGuard<'_, Vec<Arc<WebTransportEndpoint>>> {
+    fn sessions(&self) -> std::sync::MutexGuard<'_, Vec<crate::webtransport::WeakSession>> {
         // No code that can panic runs under this lock.
         self.0.sessions.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -257,18 +233,6 @@ impl Dialer {
 impl fmt::Debug for Dialer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dialer").field("v4", &self.0.v4).field("v6", &self.0.v6).finish_non_exhaustive()
-    }
-}
-
-/// Answers every question with the address that is to be tried.
-#[cfg(feature = "webtransport")]
-#[derive(Debug)]
-struct Fixed(SocketAddr);
-
-#[cfg(feature = "webtransport")]
-impl wtransport::config::DnsResolver for Fixed {
-    fn resolve(&self, _host: &str) -> std::pin::Pin<Box<dyn wtransport::config::DnsLookupFuture>> {
-        Box::pin(std::future::ready(Ok(Some(self.0))))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The accepting side: one UDP port for both carriers, told apart by ALPN.
 
 mod error;
-mod protocols;
+mod reject;
 mod request;
 
 use std::{
@@ -15,7 +15,8 @@ use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
 
 pub use self::{
     error::{AcceptError, ListenError},
-    request::{Reject, Request},
+    reject::Reject,
+    request::Request,
 };
 use crate::{
     Code, QuicConnection,

@@ -8,7 +8,7 @@ use std::{net::SocketAddr, sync::Arc};
 use bytes::Bytes;
 use quinn::VarInt;
 
-use self::half::{Failure, Header, Receiver, RecvHalf, SendHalf, Sender};
+use self::half::{Failure, RecvHalf, SendHalf};
 use crate::{
     Carrier, Code, Connection, ConnectionError, ReadError, RecvStream, SendStream, Stats, WriteError,
     wire_code::{Mapping, decode},
@@ -88,7 +88,7 @@ pub struct QuicSendStream(SendHalf);
 
 impl QuicSendStream {
     fn new(stream: quinn::SendStream) -> Self {
-        Self(SendHalf::new(Sender::Own(stream), Mapping::Plain, Header::default()))
+        Self(SendHalf::new(stream, Mapping::Plain, Bytes::new()))
     }
 }
 
@@ -102,7 +102,7 @@ impl SendStream for QuicSendStream {
     }
 
     fn finish(&mut self) -> Result<(), WriteError> {
-        self.0.finish()
+        self.0.finish(None)
     }
 
     fn reset(&mut self, code: Code) {
@@ -124,7 +124,7 @@ pub struct QuicRecvStream(RecvHalf);
 
 impl QuicRecvStream {
     fn new(stream: quinn::RecvStream) -> Self {
-        Self(RecvHalf::new(Receiver::Own(stream), Mapping::Plain))
+        Self(RecvHalf::new(stream, Mapping::Plain, Bytes::new()))
     }
 }
 

@@ -91,22 +91,47 @@ async fn a_webtransport_request_tells_url_headers_and_protocols() {
     };
     let addresses = [net.address()];
     let (client, server) = tokio::join!(net.dialer.connect_webtransport(&addresses, &url, &headers), serve);
-    say_hello(&server, &client.unwrap()).await;
+    let client = client.unwrap();
+    say_hello(&server, &client).await;
+    let (NetConnection::WebTransport(client), NetConnection::WebTransport(server)) = (client, server) else {
+        panic!("another carrier");
+    };
+    assert_eq!((client.protocol(), server.protocol()), (Some("moqt-16"), Some("moqt-16")));
+    let answer = [(":status", "200"), ("wt-protocol", "\"moqt-16\"")];
+    assert_eq!(client.headers(), answer.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    assert!(server.headers().contains(&headers[0]));
 }
 
 #[cfg(feature = "webtransport")]
 #[tokio::test]
 async fn a_rejected_webtransport_client_hears_that_it_was_rejected() {
-    for reject in [Reject::Forbidden, Reject::NotFound, Reject::TooManyRequests] {
-        let net = net();
+    let net = net();
+    for reject in [
+        Reject::BAD_REQUEST,
+        Reject::UNAUTHORIZED,
+        Reject::FORBIDDEN,
+        Reject::NOT_FOUND,
+        Reject::TOO_MANY_REQUESTS.header("retry-after", "10").unwrap(),
+        Reject::UNAVAILABLE,
+        Reject::new(307).unwrap().header("location", "https://elsewhere.example/").unwrap(),
+    ] {
         let (addresses, url) = ([net.address()], net.url("/nowhere"));
+        let (expected, added) = (reject.status(), reject.headers().to_vec());
         let serve = async {
             let incoming = net.listener.accept().await.unwrap();
             incoming.accept(TIMEOUT).await.unwrap().reject(reject).await;
         };
         let (client, ()) = tokio::join!(net.dialer.connect_webtransport(&addresses, &url, &[]), serve);
-        assert!(matches!(client, Err(DialError::Rejected { status: None })), "{client:?}");
+        match client {
+            Err(DialError::Rejected { status, headers }) => {
+                assert_eq!(status, expected);
+                assert_eq!(headers[0], (":status".to_owned(), expected.to_string()));
+                assert_eq!(headers[1..], added);
+            }
+            other => panic!("{other:?}"),
+        }
     }
+    net.listener.wait_idle().await;
 }
 
 #[tokio::test]
@@ -115,7 +140,7 @@ async fn a_rejected_raw_quic_client_sees_the_status_as_the_code() {
     let (addresses, alpns) = ([net.address()], [ALPN.to_vec()]);
     let serve = async {
         let incoming = net.listener.accept().await.unwrap();
-        incoming.accept(TIMEOUT).await.unwrap().reject(Reject::NotFound).await;
+        incoming.accept(TIMEOUT).await.unwrap().reject(Reject::NOT_FOUND).await;
     };
     let (client, ()) = tokio::join!(net.dialer.connect_quic(&addresses, "localhost", &alpns), serve);
     // The close may overtake the end of the client's handshake.
@@ -303,7 +328,12 @@ async fn all_addresses_means_both_families() {
 #[tokio::test]
 async fn a_client_can_move_to_another_socket() {
     let net = net();
-    let (client, server) = net.quic().await;
+    moves(&net, net.quic().await).await;
+    #[cfg(feature = "webtransport")]
+    moves(&net, net.webtransport().await).await;
+}
+
+async fn moves(net: &Net, (client, server): (NetConnection, NetConnection)) {
     let before = server.remote_address().unwrap();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let after = socket.local_addr().unwrap();

@@ -106,10 +106,10 @@ impl Client {
         }
     }
 
-    /// Moves the raw QUIC connections of the socket's address family to another socket, as after a change of network.
+    /// Moves the connections of the socket's address family to another socket, as after a change of network.
     ///
-    /// Sessions and their subscriptions go on: the server learns the new address from the next packet. Over
-    /// WebTransport connections stay where they are.
+    /// Sessions and their subscriptions go on: the server learns the new address from the next packet. Connections
+    /// that trust a fetched fingerprint (`http://`) stay where they are.
     ///
     /// # Errors
     ///

@@ -71,6 +71,12 @@ impl ConnectError {
                 DialError::NoCommonProtocol => {
                     "the server does not speak this; try https:// instead of moqf://, or the reverse"
                 }
+                DialError::Rejected { status: 401 | 403, .. } => {
+                    "the server does not let this client in; check path and credentials"
+                }
+                DialError::Rejected { status: 429 | 503, .. } => {
+                    "the server takes nobody now; try again later"
+                }
                 DialError::Rejected { .. } => "the server turned the request down; check the path",
                 _ => return None,
             },

@@ -53,10 +53,12 @@ pub enum DialError {
         source: Arc<dyn Error + Send + Sync>,
     },
     /// The server answered the request for a WebTransport session with a refusal.
-    #[error("rejected by server{}", status.map(|status| format!(" with status {status}")).unwrap_or_default())]
+    #[error("rejected by server with status {status}")]
     Rejected {
-        /// The HTTP status, where the backend tells it.
-        status: Option<u16>,
+        /// The HTTP status.
+        status: u16,
+        /// The lines of its answer, in the order sent; untrusted.
+        headers: Vec<(String, String)>,
     },
     /// The server name, the URL, a header or the TLS configuration cannot be used.
     #[error("invalid connection parameters")]
@@ -138,38 +140,15 @@ impl DialError {
     }
 
     #[cfg(feature = "webtransport")]
-    pub(super) fn from_session(error: wtransport::error::ConnectingError, address: SocketAddr) -> Self {
-        use wtransport::error::{ConnectingError as Session, ConnectionError as Driver};
+    pub(super) fn from_handshake(error: crate::webtransport::HandshakeError, timeout: Duration) -> Self {
+        use crate::webtransport::HandshakeError;
 
-        let error = match error {
-            Session::SessionRejected => return Self::Rejected { status: None },
-            Session::DnsLookup(error) => return Self::unreachable(address, error),
-            Session::ConnectionError(error) => error,
-            other => return Self::Invalid(Arc::new(other)),
-        };
-        // These two keep their codes to themselves, except in their texts.
-        let text = error.to_string();
-        match &error {
-            Driver::QuicProto(_) => {
-                let code = text.rsplit_once("(code: ").and_then(|(_, code)| code.strip_suffix(')'));
-                if let Some(alert) = code.and_then(|code| code.parse().ok()).and_then(alert) {
-                    return Self::from_our_alert(alert, &text, error);
-                }
-            }
-            Driver::ConnectionClosed(_) => {
-                let refused = quinn::TransportErrorCode::CONNECTION_REFUSED.to_string();
-                if text.contains(&refused) {
-                    return Self::Refused;
-                }
-                let code = text.split_once("handshake failed: error ").map(|(_, code)| code);
-                let code = code.and_then(|code| code.split(|c: char| !c.is_ascii_digit()).next());
-                if let Some(alert) = code.and_then(|code| code.parse().ok()) {
-                    return Self::from_their_alert(alert, error);
-                }
-            }
-            _ => {}
+        match error {
+            HandshakeError::Quic(error) => Self::from_quic(error),
+            HandshakeError::Http3(error) => Self::Connection(error),
+            HandshakeError::Rejected { status, headers } => Self::Rejected { status, headers },
+            HandshakeError::TimedOut => Self::TimedOut(timeout),
         }
-        Self::Connection(crate::webtransport::explain(error, None))
     }
 
     /// Of an alert that we sent; TLS gives each kind of problem its number.

@@ -63,3 +63,13 @@ impl From<quinn::ConnectionError> for AcceptError {
         }
     }
 }
+
+#[cfg(feature = "webtransport")]
+impl From<crate::webtransport::HandshakeError> for AcceptError {
+    fn from(error: crate::webtransport::HandshakeError) -> Self {
+        match error {
+            crate::webtransport::HandshakeError::TimedOut => Self::TimedOut,
+            error => Self::Connection(error.into()),
+        }
+    }
+}

@@ -2,42 +2,10 @@
 
 use std::net::SocketAddr;
 
-use crate::{AcceptError, Carrier, Code, Connection, ConnectionError, NetConnection, QuicConnection};
-
-/// How long a refused client may take to hear of it.
+use super::Reject;
 #[cfg(feature = "webtransport")]
-const REJECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
-
-/// How to turn a client down, in HTTP's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Reject {
-    /// 403: this client may not.
-    Forbidden,
-    /// 404: there is nothing at this path.
-    NotFound,
-    /// 429: not now.
-    TooManyRequests,
-}
-
-impl Reject {
-    /// The number of the status.
-    pub fn status(self) -> u16 {
-        match self {
-            Self::Forbidden => 403,
-            Self::NotFound => 404,
-            Self::TooManyRequests => 429,
-        }
-    }
-
-    fn words(self) -> &'static str {
-        match self {
-            Self::Forbidden => "forbidden",
-            Self::NotFound => "not found",
-            Self::TooManyRequests => "too many requests",
-        }
-    }
-}
+use crate::webtransport::{self, Asked};
+use crate::{AcceptError, Carrier, Code, Connection, ConnectionError, NetConnection, QuicConnection};
 
 /// A client that waits for our answer. Dropped, its connection closes.
 ///
@@ -52,7 +20,7 @@ pub struct Request {
 enum Inner {
     Quic(QuicConnection),
     #[cfg(feature = "webtransport")]
-    WebTransport(Box<wtransport::endpoint::SessionRequest>),
+    WebTransport(Box<Asked>),
 }
 
 impl Request {
@@ -66,10 +34,8 @@ impl Request {
         alpn: Vec<u8>,
         server_name: Option<String>,
     ) -> Result<Self, AcceptError> {
-        let session = wtransport::endpoint::IncomingSessionFuture::with_quic_connecting(connecting)
-            .await
-            .map_err(|error| crate::webtransport::explain(error, None))?;
-        Ok(Self { inner: Inner::WebTransport(Box::new(session)), alpn, server_name })
+        let asked = webtransport::accept(connecting.await?).await?;
+        Ok(Self { inner: Inner::WebTransport(Box::new(asked)), alpn, server_name })
     }
 
     /// Where the client is.
@@ -77,7 +43,7 @@ impl Request {
         match &self.inner {
             Inner::Quic(connection) => connection.inner().remote_address(),
             #[cfg(feature = "webtransport")]
-            Inner::WebTransport(session) => session.remote_address(),
+            Inner::WebTransport(asked) => asked.quic().remote_address(),
         }
     }
 
@@ -105,7 +71,7 @@ impl Request {
         match &self.inner {
             Inner::Quic(_) => None,
             #[cfg(feature = "webtransport")]
-            Inner::WebTransport(session) => Some(session.authority()),
+            Inner::WebTransport(asked) => Some(asked.authority()),
         }
     }
 
@@ -114,7 +80,7 @@ impl Request {
         match &self.inner {
             Inner::Quic(_) => "",
             #[cfg(feature = "webtransport")]
-            Inner::WebTransport(session) => session.path(),
+            Inner::WebTransport(asked) => asked.path(),
         }
     }
 
@@ -123,29 +89,27 @@ impl Request {
         self.header("origin")
     }
 
-    /// The value of a header by its lower-case name; of repeated lines only one is known.
+    /// The value of a header by its lower-case name; of repeated lines the first.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers().into_iter().find(|&(found, _)| found == name).map(|(_, value)| value)
     }
 
-    /// All headers with lower-case names, HTTP/3's own (`:path`) included, in order of their names.
+    /// All headers with lower-case names, HTTP/3's own (`:path`) included, in the order sent.
     pub fn headers(&self) -> Vec<(&str, &str)> {
         match &self.inner {
             Inner::Quic(_) => Vec::new(),
             #[cfg(feature = "webtransport")]
-            Inner::WebTransport(session) => {
-                let headers = session.headers().iter();
-                let mut headers: Vec<_> =
-                    headers.map(|(name, value)| (name.as_str(), value.as_str())).collect();
-                headers.sort_unstable();
-                headers
-            }
+            Inner::WebTransport(asked) => asked.headers().collect(),
         }
     }
 
     /// The protocols that the client offers above WebTransport (`wt-available-protocols`), its favourite first.
     pub fn protocols(&self) -> Vec<String> {
-        self.header("wt-available-protocols").map(super::protocols::parse).unwrap_or_default()
+        match &self.inner {
+            Inner::Quic(_) => Vec::new(),
+            #[cfg(feature = "webtransport")]
+            Inner::WebTransport(asked) => asked.protocols(),
+        }
     }
 
     /// Lets the client in.
@@ -166,10 +130,10 @@ impl Request {
     ///
     /// When the connection has ended before.
     pub async fn accept_protocol(self, protocol: &str) -> Result<NetConnection, AcceptError> {
-        self.respond(super::protocols::string(protocol)).await
+        self.respond(Some(protocol)).await
     }
 
-    async fn respond(self, protocol: Option<String>) -> Result<NetConnection, AcceptError> {
+    async fn respond(self, protocol: Option<&str>) -> Result<NetConnection, AcceptError> {
         match self.inner {
             Inner::Quic(connection) => {
                 let _ = protocol;
@@ -179,13 +143,7 @@ impl Request {
                 }
             }
             #[cfg(feature = "webtransport")]
-            Inner::WebTransport(session) => {
-                let headers = protocol.map(|protocol| ("wt-protocol", protocol));
-                match session.accept_with_headers(headers).await {
-                    Ok(session) => Ok(crate::WebTransportConnection::new(session).into()),
-                    Err(error) => Err(AcceptError::Connection(crate::webtransport::explain(error, None))),
-                }
-            }
+            Inner::WebTransport(asked) => Ok(asked.accept(protocol).await?.into()),
         }
     }
 
@@ -195,17 +153,7 @@ impl Request {
         match self.inner {
             Inner::Quic(connection) => connection.close(Code(reject.status().into()), reject.words()),
             #[cfg(feature = "webtransport")]
-            Inner::WebTransport(session) => {
-                let answer = async {
-                    match reject {
-                        Reject::Forbidden => session.forbidden().await,
-                        Reject::NotFound => session.not_found().await,
-                        Reject::TooManyRequests => session.too_many_requests().await,
-                    }
-                };
-                // A client that does not acknowledge has no right to more of our time.
-                let _ = tokio::time::timeout(REJECT_TIMEOUT, answer).await;
-            }
+            Inner::WebTransport(asked) => asked.reject(reject.status(), reject.headers()).await,
         }
     }
 }

@@ -1,6 +1,10 @@
 //! One half of a QUIC stream with the contract's rules about drop, codes and ends.
 
-use std::{pin::Pin, slice, task};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    slice, task,
+};
 
 use bytes::Bytes;
 use quinn::{StoppedError, VarInt};
@@ -11,45 +15,8 @@ use crate::{
     wire_code::{Mapping, decode},
 };
 
-/// A sending half, whoever owns the object behind it.
-#[derive(Debug)]
-pub(crate) enum Sender {
-    /// From our own `quinn` call.
-    Own(quinn::SendStream),
-    /// From the WebTransport session, which only lends the stream inside.
-    #[cfg(feature = "webtransport")]
-    Session(wtransport::SendStream),
-}
-
-impl Sender {
-    fn get(&mut self) -> &mut quinn::SendStream {
-        match self {
-            Self::Own(stream) => stream,
-            #[cfg(feature = "webtransport")]
-            Self::Session(stream) => stream.quic_stream_mut(),
-        }
-    }
-}
-
-/// A receiving half, whoever owns the object behind it.
-#[derive(Debug)]
-pub(crate) enum Receiver {
-    /// From our own `quinn` call.
-    Own(quinn::RecvStream),
-    /// From the WebTransport session, which only lends the stream inside.
-    #[cfg(feature = "webtransport")]
-    Session(wtransport::RecvStream),
-}
-
-impl Receiver {
-    fn get(&mut self) -> &mut quinn::RecvStream {
-        match self {
-            Self::Own(stream) => stream,
-            #[cfg(feature = "webtransport")]
-            Self::Session(stream) => stream.quic_stream_mut(),
-        }
-    }
-}
+/// Chunks of the user that may go out in one write with the header.
+const CHUNKS_BEHIND_HEADER: usize = 3;
 
 /// Why a half could not go on, before the connection's error is put into words.
 #[derive(Debug)]
@@ -90,31 +57,23 @@ impl From<quinn::ReadError> for Failure {
 #[derive(Debug)]
 pub(crate) struct SendHalf {
     mapping: Mapping,
-    header: Header,
+    /// What of the carrier's own bytes is still to go out with the first bytes of the user, so that an opened stream
+    /// stays silent and its header gets the stream's priority.
+    header: Bytes,
     state: SendState,
-}
-
-/// Bytes of the carrier to go out with the first bytes of the user, so that an opened stream stays silent and
-/// its header gets the stream's priority.
-#[derive(Debug, Default)]
-pub(crate) struct Header {
-    /// What of it is still to be written.
-    pub(crate) bytes: Bytes,
-    /// Where to wait, if a stream is finished without bytes and flow control has no room for its header.
-    pub(crate) runtime: Option<Handle>,
 }
 
 #[derive(Debug)]
 enum SendState {
-    Open(Sender),
-    Finished(Sender),
+    Open(quinn::SendStream),
+    Finished(quinn::SendStream),
     /// Finished, with a task that still waits to write the header.
     Finishing(Finishing),
     Reset,
 }
 
 impl SendHalf {
-    pub(crate) fn new(sender: Sender, mapping: Mapping, header: Header) -> Self {
+    pub(crate) fn new(sender: quinn::SendStream, mapping: Mapping, header: Bytes) -> Self {
         Self { mapping, header, state: SendState::Open(sender) }
     }
 
@@ -123,33 +82,26 @@ impl SendHalf {
         if chunks.iter().all(Bytes::is_empty) {
             return Ok(0);
         }
-        while !self.header.bytes.is_empty() {
-            let mut all: Vec<Bytes> = Vec::with_capacity(1 + chunks.len());
-            all.push(self.header.bytes.clone());
-            all.extend_from_slice(chunks);
-            let written = sender.get().write_chunks(&mut all).await?.bytes;
-            // Nothing is awaited between the write and taking note of it.
-            let of_header = written.min(self.header.bytes.len());
-            drop(self.header.bytes.split_to(of_header));
-            let written = written - of_header;
+        while !self.header.is_empty() {
+            let written = write_behind(sender, &mut self.header, chunks).await?;
             if written > 0 {
-                advance(chunks, written);
                 return Ok(written);
             }
         }
-        Ok(sender.get().write_chunks(chunks).await?.bytes)
+        Ok(sender.write_chunks(chunks).await?.bytes)
     }
 
-    pub(crate) fn finish(&mut self) -> Result<(), WriteError> {
+    /// `runtime` is where to wait, if the stream has no bytes and flow control has no room for its header.
+    pub(crate) fn finish(&mut self, runtime: Option<&Handle>) -> Result<(), WriteError> {
         match std::mem::replace(&mut self.state, SendState::Reset) {
             SendState::Open(mut sender) => {
                 if self.header_is_out(&mut sender) {
                     // The only error is that it has ended before, which `Open` excludes.
-                    let _ = sender.get().finish();
+                    let _ = sender.finish();
                     self.state = SendState::Finished(sender);
                 } else {
                     let header = std::mem::take(&mut self.header);
-                    self.state = Finishing::start(sender, header, self.mapping);
+                    self.state = Finishing::start(sender, header, self.mapping, runtime);
                 }
                 Ok(())
             }
@@ -161,9 +113,9 @@ impl SendHalf {
     }
 
     /// Writes the header if that needs no waiting. Also true where nobody waits for it any more.
-    fn header_is_out(&mut self, sender: &mut Sender) -> bool {
-        while !self.header.bytes.is_empty() {
-            let write = std::pin::pin!(sender.get().write_chunks(slice::from_mut(&mut self.header.bytes)));
+    fn header_is_out(&mut self, sender: &mut quinn::SendStream) -> bool {
+        while !self.header.is_empty() {
+            let write = pin!(sender.write_chunks(slice::from_mut(&mut self.header)));
             match write.poll(&mut task::Context::from_waker(task::Waker::noop())) {
                 task::Poll::Ready(Ok(_)) => {}
                 task::Poll::Ready(Err(_)) => return true,
@@ -177,7 +129,7 @@ impl SendHalf {
         match std::mem::replace(&mut self.state, SendState::Reset) {
             SendState::Open(mut sender) | SendState::Finished(mut sender) => {
                 // Fails only when all is delivered already.
-                let _ = sender.get().reset(self.mapping.encode(code));
+                let _ = sender.reset(self.mapping.encode(code));
             }
             SendState::Finishing(finishing) => finishing.reset(code),
             SendState::Reset => {}
@@ -187,13 +139,13 @@ impl SendHalf {
     pub(crate) fn set_priority(&mut self, priority: i32) {
         if let SendState::Open(sender) | SendState::Finished(sender) = &mut self.state {
             // Fails only when all is delivered already.
-            let _ = sender.get().set_priority(priority);
+            let _ = sender.set_priority(priority);
         }
     }
 
     pub(crate) async fn stopped(&mut self) -> Result<Option<Code>, quinn::ConnectionError> {
         let result = match &mut self.state {
-            SendState::Open(sender) | SendState::Finished(sender) => sender.get().stopped().await,
+            SendState::Open(sender) | SendState::Finished(sender) => sender.stopped().await,
             SendState::Finishing(finishing) => finishing.stopped().await,
             // `quinn` does not say when a reset was acknowledged, and the peer needs nothing more anyhow.
             SendState::Reset => return Ok(None),
@@ -215,13 +167,27 @@ impl Drop for SendHalf {
     }
 }
 
-/// Takes `written` bytes off the front.
-fn advance(chunks: &mut [Bytes], mut written: usize) {
-    for chunk in chunks {
-        let taken = written.min(chunk.len());
-        drop(chunk.split_to(taken));
-        written -= taken;
-    }
+/// Writes what it can of `header` and then of `chunks`, and says how much of the latter that was. Cancel safe.
+async fn write_behind(
+    sender: &mut quinn::SendStream,
+    header: &mut Bytes,
+    chunks: &mut [Bytes],
+) -> Result<usize, quinn::WriteError> {
+    poll_fn(|cx| {
+        // Lent for the time of one attempt: nothing is counted twice, and nothing is lost with the future.
+        let mut all = [const { Bytes::new() }; 1 + CHUNKS_BEHIND_HEADER];
+        let [first, rest @ ..] = &mut all;
+        std::mem::swap(first, header);
+        rest.iter_mut().zip(chunks.iter_mut()).for_each(|(lent, chunk)| std::mem::swap(lent, chunk));
+        let len = first.len();
+        let written = pin!(sender.write_chunks(&mut all)).poll(cx);
+        let [first, rest @ ..] = &mut all;
+        let of_header = len - first.len();
+        std::mem::swap(first, header);
+        rest.iter_mut().zip(chunks.iter_mut()).for_each(|(lent, chunk)| std::mem::swap(lent, chunk));
+        written.map_ok(|written| written.bytes - of_header)
+    })
+    .await
 }
 
 type Stopped = Result<Option<VarInt>, StoppedError>;
@@ -234,22 +200,27 @@ struct Finishing {
 }
 
 impl Finishing {
-    fn start(mut sender: Sender, header: Header, mapping: Mapping) -> SendState {
-        let stopped = Box::pin(sender.get().stopped());
-        let mut half = SendHalf::new(sender, mapping, Header::default());
-        let Some(runtime) = header.runtime else {
+    fn start(
+        sender: quinn::SendStream,
+        header: Bytes,
+        mapping: Mapping,
+        runtime: Option<&Handle>,
+    ) -> SendState {
+        let stopped = Box::pin(sender.stopped());
+        let mut half = SendHalf::new(sender, mapping, Bytes::new());
+        let Some(runtime) = runtime else {
             // Headers come with a runtime; without one the half is dropped, and so reset.
             return SendState::Reset;
         };
         let (reset, reset_code) = oneshot::channel();
         runtime.spawn(async move {
-            let mut header = [header.bytes];
+            let mut header = [header];
             tokio::select! {
                 biased;
                 Ok(code) = reset_code => half.reset(code),
                 written = half.write_whole(&mut header) => if written.is_ok() {
                     // Cannot have ended before: this task is its only user.
-                    let _ = half.finish();
+                    let _ = half.finish(None);
                 },
             }
         });
@@ -285,8 +256,10 @@ impl SendHalf {
 /// The receiving half; stops the stream when dropped before its end.
 #[derive(Debug)]
 pub(crate) struct RecvHalf {
-    receiver: Receiver,
+    receiver: quinn::RecvStream,
     mapping: Mapping,
+    /// What was read before anybody asked.
+    ahead: Bytes,
     /// How it ended. `quinn` reports a reset once and a plain end ever after, so it is remembered here.
     end: Option<RecvEnd>,
 }
@@ -299,8 +272,9 @@ enum RecvEnd {
 }
 
 impl RecvHalf {
-    pub(crate) fn new(receiver: Receiver, mapping: Mapping) -> Self {
-        Self { receiver, mapping, end: None }
+    /// Takes a stream of which `ahead` has been read.
+    pub(crate) fn new(receiver: quinn::RecvStream, mapping: Mapping, ahead: Bytes) -> Self {
+        Self { receiver, mapping, ahead, end: None }
     }
 
     pub(crate) async fn read_chunk(&mut self, max: usize) -> Result<Option<Bytes>, Failure> {
@@ -309,9 +283,12 @@ impl RecvHalf {
             Some(RecvEnd::Reset(code)) => return Err(Failure::Peer(code)),
             Some(RecvEnd::Stopped) => return Err(Failure::Closed),
             None if max == 0 => return Ok(Some(Bytes::new())),
+            None if !self.ahead.is_empty() => {
+                return Ok(Some(self.ahead.split_to(max.min(self.ahead.len()))));
+            }
             None => {}
         }
-        match self.receiver.get().read_chunk(max, true).await {
+        match self.receiver.read_chunk(max, true).await {
             Ok(Some(chunk)) => Ok(Some(chunk.bytes)),
             Ok(None) => {
                 self.end = Some(RecvEnd::Finished);
@@ -331,7 +308,7 @@ impl RecvHalf {
         if self.end.is_none() {
             self.end = Some(RecvEnd::Stopped);
             // Fails only when the stream has ended already.
-            let _ = self.receiver.get().stop(self.mapping.encode(code));
+            let _ = self.receiver.stop(self.mapping.encode(code));
         }
     }
 }
