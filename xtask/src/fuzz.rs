@@ -1,4 +1,4 @@
-//! Fuzzing of the wire and session crates, with cargo-fuzz or with the compiler's own instrumentation.
+//! Fuzzing of the wire, transport and session crates, with cargo-fuzz or with the compiler's own instrumentation.
 
 use std::fs;
 use std::path::Path;
@@ -10,8 +10,11 @@ use anyhow::{Context, Result, bail};
 use crate::shell::{self, Steps};
 
 /// Where the targets are: the name that stands for all of a crate's, and its folder.
-const CRATES: [(&str, &str); 2] =
-    [("wire", "crates/moqt-wire/fuzz"), ("session", "crates/moqt-session/fuzz")];
+const CRATES: [(&str, &str); 3] = [
+    ("wire", "crates/moqt-wire/fuzz"),
+    ("transport", "crates/moqt-transport/fuzz"),
+    ("session", "crates/moqt-session/fuzz"),
+];
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
 /// What cargo-fuzz hands to the compiler, as far as the targets need it.

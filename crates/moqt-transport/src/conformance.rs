@@ -114,6 +114,8 @@ macro_rules! conformance_tests {
             a_close_of_ours_ends_what_is_pending
             an_ended_connection_fails_whatever_is_tried
             the_first_close_stands
+            a_close_is_heard_behind_all_that_is_blocked
+            closing_from_both_sides_at_once_ends_both
             dropping_all_handles_closes_with_zero
             a_stream_keeps_its_connection_alive
             the_peer_learns_of_a_stream_with_its_first_byte

@@ -6,7 +6,8 @@
 //!
 //! - feature `quinn`: raw QUIC;
 //! - feature `webtransport`: WebTransport over HTTP/3, on the same UDP port as raw QUIC;
-//! - feature `conformance`: the suite that every adapter passes, one test for each line of the contract.
+//! - feature `conformance`: the suite that every adapter passes, one test for each line of the contract; and
+//!   the bodies of the fuzz targets.
 
 mod code;
 #[cfg(feature = "conformance")]
@@ -31,6 +32,8 @@ mod webtransport;
 #[cfg(feature = "quinn")]
 mod wire_code;
 
+#[cfg(all(feature = "webtransport", feature = "conformance"))]
+pub use self::webtransport::fuzz;
 #[cfg(feature = "webtransport")]
 pub use self::webtransport::{
     InvalidHeader, WebTransportConnection, WebTransportRecvStream, WebTransportSendStream,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use quinn::VarInt;
 
 use self::{
-    half::{Failure, Header, RecvHalf, SendHalf},
+    half::{Failure, RecvHalf, SendHalf},
     room::Room,
 };
 use crate::{
@@ -35,7 +35,7 @@ impl QuicConnection {
     }
 
     fn sender(&self, stream: quinn::SendStream) -> QuicSendStream {
-        QuicSendStream(SendHalf::new(stream, Mapping::Plain, Header::default(), self.room.clone()))
+        QuicSendStream(SendHalf::new(stream, Mapping::Plain, Bytes::new(), self.room.clone()))
     }
 
     /// The connection inside, for what the traits do not offer.
@@ -107,7 +107,7 @@ impl SendStream for QuicSendStream {
     }
 
     fn finish(&mut self) -> Result<(), WriteError> {
-        self.0.finish()
+        self.0.finish(None)
     }
 
     fn reset(&mut self, code: Code) {

@@ -11,6 +11,8 @@ mod end;
 mod error;
 mod fields;
 mod frame;
+#[cfg(feature = "conformance")]
+pub mod fuzz;
 mod handshake;
 mod head;
 mod limits;
@@ -38,7 +40,7 @@ pub(crate) use self::{
 use crate::{
     Carrier, Code, Connection, ConnectionError, ReadError, RecvStream, SendStream, Stats, WriteError,
     quinn::{
-        half::{Failure, Header, RecvHalf, SendHalf},
+        half::{Failure, RecvHalf, SendHalf},
         stats,
     },
     wire_code::Mapping,
@@ -100,8 +102,7 @@ impl WebTransportConnection {
     }
 
     fn sender(&self, stream: quinn::SendStream, head: Bytes) -> WebTransportSendStream {
-        let header = Header { bytes: head, runtime: Some(self.0.runtime.clone()) };
-        let half = SendHalf::new(stream, Mapping::WebTransport, header, self.0.room.clone());
+        let half = SendHalf::new(stream, Mapping::WebTransport, head, self.0.room.clone());
         WebTransportSendStream { half, session: self.clone() }
     }
 
@@ -201,7 +202,7 @@ impl SendStream for WebTransportSendStream {
     }
 
     fn finish(&mut self) -> Result<(), WriteError> {
-        self.half.finish()
+        self.half.finish(Some(&self.session.0.runtime))
     }
 
     fn reset(&mut self, code: Code) {

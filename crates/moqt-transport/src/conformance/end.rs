@@ -121,6 +121,41 @@ pub async fn the_first_close_stands<P: Pair>(pair: &P) {
     Closer::Us.check(&client.closed().await);
 }
 
+/// However much waits to be sent or to be read, the peer's code and words come through, and end what waits there.
+pub async fn a_close_is_heard_behind_all_that_is_blocked<P: Pair>(pair: &P) {
+    for client_closes in [false, true] {
+        let (client, server) = pair.connect(Setup::default()).await;
+        let (near, far) = if client_closes { (client, server) } else { (server, client) };
+        let ((_send, _recv), (mut far_send, mut far_recv)) = bidi::<P>(&near, &far).await;
+        let mut blocked = Vec::new();
+        for _ in 0..5 {
+            let mut send = near.open_uni().await.unwrap();
+            fill(&mut send).await;
+            blocked.push(send);
+        }
+        let closer = Closer::Peer;
+        let read = async { closer.check_read(&far_recv.read_chunk(1).await.unwrap_err()) };
+        let stopped = async { closer.check(&far_send.stopped().await.unwrap_err()) };
+        let accept = async { closer.check(&far.accept_bi().await.err().unwrap()) };
+        let closed = async { closer.check(&far.closed().await) };
+        let close = async { near.close(Code(7), "enough") };
+        tokio::join!(read, stopped, accept, closed, close);
+        Closer::Us.check(&near.closed().await);
+    }
+}
+
+/// Neither side waits for the other one, and each has closed by itself or heard of the other's close.
+pub async fn closing_from_both_sides_at_once_ends_both<P: Pair>(pair: &P) {
+    let (client, server) = pair.connect(Setup::default()).await;
+    let _streams = bidi::<P>(&client, &server).await;
+    client.close(Code(7), "enough");
+    server.close(Code(7), "enough");
+    for end in [client.closed().await, server.closed().await] {
+        let closer = if matches!(end, ConnectionError::LocallyClosed) { Closer::Us } else { Closer::Peer };
+        closer.check(&end);
+    }
+}
+
 /// When nobody can use a connection any more, the peer hears of it at once, without blame.
 pub async fn dropping_all_handles_closes_with_zero<P: Pair>(pair: &P) {
     for client_drops in [false, true] {

@@ -1,6 +1,10 @@
 //! One half of a QUIC stream with the contract's rules about drop, codes and ends.
 
-use std::{pin::Pin, slice, task};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    slice, task,
+};
 
 use bytes::Bytes;
 use quinn::{StoppedError, VarInt};
@@ -11,6 +15,9 @@ use crate::{
     Code, WriteError,
     wire_code::{Mapping, decode},
 };
+
+/// Chunks of the user that may go out in one write with the header.
+const CHUNKS_BEHIND_HEADER: usize = 3;
 
 /// Why a half could not go on, before the connection's error is put into words.
 #[derive(Debug)]
@@ -51,19 +58,11 @@ impl From<quinn::ReadError> for Failure {
 #[derive(Debug)]
 pub(crate) struct SendHalf {
     mapping: Mapping,
-    header: Header,
+    /// What of the carrier's own bytes is still to go out with the first bytes of the user, so that an opened stream
+    /// stays silent and its header gets the stream's priority.
+    header: Bytes,
     room: Room,
     state: SendState,
-}
-
-/// Bytes of the carrier to go out with the first bytes of the user, so that an opened stream stays silent and
-/// its header gets the stream's priority.
-#[derive(Debug, Default)]
-pub(crate) struct Header {
-    /// What of it is still to be written.
-    pub(crate) bytes: Bytes,
-    /// Where to wait, if a stream is finished without bytes and flow control has no room for its header.
-    pub(crate) runtime: Option<Handle>,
 }
 
 #[derive(Debug)]
@@ -76,7 +75,7 @@ enum SendState {
 }
 
 impl SendHalf {
-    pub(crate) fn new(sender: quinn::SendStream, mapping: Mapping, header: Header, room: Room) -> Self {
+    pub(crate) fn new(sender: quinn::SendStream, mapping: Mapping, header: Bytes, room: Room) -> Self {
         Self { mapping, header, room, state: SendState::Open(sender) }
     }
 
@@ -85,24 +84,18 @@ impl SendHalf {
         if chunks.iter().all(Bytes::is_empty) {
             return Ok(0);
         }
-        while !self.header.bytes.is_empty() {
-            let mut all: Vec<Bytes> = Vec::with_capacity(1 + chunks.len());
-            all.push(self.header.bytes.clone());
-            all.extend_from_slice(chunks);
-            let written = self.room.write(sender, &mut all).await?;
-            // Nothing is awaited between the write and taking note of it.
-            let of_header = written.min(self.header.bytes.len());
-            drop(self.header.bytes.split_to(of_header));
-            let written = written - of_header;
+        while !self.header.is_empty() {
+            let written = write_behind(sender, &mut self.header, chunks, &self.room).await?;
             if written > 0 {
-                advance(chunks, written);
                 return Ok(written);
             }
         }
-        Ok(self.room.write(sender, chunks).await?)
+        let mut write = pin!(sender.write_chunks(chunks));
+        Ok(poll_fn(|cx| self.room.poll(|| write.as_mut().poll(cx))).await?.bytes)
     }
 
-    pub(crate) fn finish(&mut self) -> Result<(), WriteError> {
+    /// `runtime` is where to wait, if the stream has no bytes and flow control has no room for its header.
+    pub(crate) fn finish(&mut self, runtime: Option<&Handle>) -> Result<(), WriteError> {
         match std::mem::replace(&mut self.state, SendState::Reset) {
             SendState::Open(mut sender) => {
                 if self.header_is_out(&mut sender) {
@@ -111,7 +104,7 @@ impl SendHalf {
                     self.state = SendState::Finished(sender);
                 } else {
                     let header = std::mem::take(&mut self.header);
-                    self.state = Finishing::start(sender, header, self.mapping, self.room.clone());
+                    self.state = Finishing::start(sender, header, self.mapping, (self.room.clone(), runtime));
                 }
                 Ok(())
             }
@@ -124,8 +117,8 @@ impl SendHalf {
 
     /// Writes the header if that needs no waiting. Also true where nobody waits for it any more.
     fn header_is_out(&mut self, sender: &mut quinn::SendStream) -> bool {
-        while !self.header.bytes.is_empty() {
-            let write = std::pin::pin!(sender.write_chunks(slice::from_mut(&mut self.header.bytes)));
+        while !self.header.is_empty() {
+            let write = pin!(sender.write_chunks(slice::from_mut(&mut self.header)));
             match write.poll(&mut task::Context::from_waker(task::Waker::noop())) {
                 task::Poll::Ready(Ok(_)) => {}
                 task::Poll::Ready(Err(_)) => return true,
@@ -177,13 +170,28 @@ impl Drop for SendHalf {
     }
 }
 
-/// Takes `written` bytes off the front.
-fn advance(chunks: &mut [Bytes], mut written: usize) {
-    for chunk in chunks {
-        let taken = written.min(chunk.len());
-        drop(chunk.split_to(taken));
-        written -= taken;
-    }
+/// Writes what it can of `header` and then of `chunks`, and says how much of the latter that was. Cancel safe.
+async fn write_behind(
+    sender: &mut quinn::SendStream,
+    header: &mut Bytes,
+    chunks: &mut [Bytes],
+    room: &Room,
+) -> Result<usize, quinn::WriteError> {
+    let mut write = |cx: &mut task::Context<'_>| {
+        // Lent for the time of one attempt: nothing is counted twice, and nothing is lost with the future.
+        let mut all = [const { Bytes::new() }; 1 + CHUNKS_BEHIND_HEADER];
+        let [first, rest @ ..] = &mut all;
+        std::mem::swap(first, header);
+        rest.iter_mut().zip(chunks.iter_mut()).for_each(|(lent, chunk)| std::mem::swap(lent, chunk));
+        let len = first.len();
+        let written = pin!(sender.write_chunks(&mut all)).poll(cx);
+        let [first, rest @ ..] = &mut all;
+        let of_header = len - first.len();
+        std::mem::swap(first, header);
+        rest.iter_mut().zip(chunks.iter_mut()).for_each(|(lent, chunk)| std::mem::swap(lent, chunk));
+        written.map_ok(|written| written.bytes - of_header)
+    };
+    poll_fn(|cx| room.poll(|| write(cx))).await
 }
 
 type Stopped = Result<Option<VarInt>, StoppedError>;
@@ -196,22 +204,27 @@ struct Finishing {
 }
 
 impl Finishing {
-    fn start(sender: quinn::SendStream, header: Header, mapping: Mapping, room: Room) -> SendState {
+    fn start(
+        sender: quinn::SendStream,
+        header: Bytes,
+        mapping: Mapping,
+        (room, runtime): (Room, Option<&Handle>),
+    ) -> SendState {
         let stopped = Box::pin(sender.stopped());
-        let mut half = SendHalf::new(sender, mapping, Header::default(), room);
-        let Some(runtime) = header.runtime else {
+        let mut half = SendHalf::new(sender, mapping, Bytes::new(), room);
+        let Some(runtime) = runtime else {
             // Headers come with a runtime; without one the half is dropped, and so reset.
             return SendState::Reset;
         };
         let (reset, reset_code) = oneshot::channel();
         runtime.spawn(async move {
-            let mut header = [header.bytes];
+            let mut header = [header];
             tokio::select! {
                 biased;
                 Ok(code) = reset_code => half.reset(code),
                 written = half.write_whole(&mut header) => if written.is_ok() {
                     // Cannot have ended before: this task is its only user.
-                    let _ = half.finish();
+                    let _ = half.finish(None);
                 },
             }
         });

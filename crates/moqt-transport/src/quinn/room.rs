@@ -5,15 +5,12 @@
 //! are not acknowledged, those behind a lost packet included; it is moved here.
 
 use std::{
-    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     task::Poll,
 };
-
-use bytes::Bytes;
 
 use super::rate::{self, Path};
 
@@ -66,23 +63,14 @@ impl Room {
         wanted > bound
     }
 
-    /// Writes as much as there is room for. Cancel safe.
-    pub(crate) async fn write(
-        &self,
-        stream: &mut quinn::SendStream,
-        chunks: &mut [Bytes],
-    ) -> Result<usize, quinn::WriteError> {
-        let mut write = pin!(stream.write_chunks(chunks));
-        let written = std::future::poll_fn(|cx| {
-            loop {
-                match write.as_mut().poll(cx) {
-                    Poll::Pending if self.follow() => {}
-                    written => return written,
-                }
+    /// Polls a write, and again where that found no room and there is some now.
+    pub(crate) fn poll<T>(&self, mut write: impl FnMut() -> Poll<T>) -> Poll<T> {
+        loop {
+            match write() {
+                Poll::Pending if self.follow() => {}
+                written => return written,
             }
-        })
-        .await?;
-        Ok(written.bytes)
+        }
     }
 }
 

@@ -112,6 +112,11 @@ enum Asked<H> {
 /// The peer's streams of one kind.
 pub(super) struct Acceptor<K: Kind> {
     quic: quinn::Connection,
+    silent: Silent<K>,
+}
+
+/// Those that have not said what they are, by their age.
+struct Silent<K: Kind> {
     pending: BTreeMap<u64, Pending<K>>,
     woken: WakeSet,
     next_number: u64,
@@ -119,20 +124,21 @@ pub(super) struct Acceptor<K: Kind> {
 
 impl<K: Kind> Acceptor<K> {
     pub(super) fn new(quic: quinn::Connection) -> Self {
-        Self { quic, pending: BTreeMap::new(), woken: WakeSet::default(), next_number: 0 }
+        let silent = Silent { pending: BTreeMap::new(), woken: WakeSet::default(), next_number: 0 };
+        Self { quic, silent }
     }
 
     /// Waits for the next stream that says what it is. Of several that do, the oldest goes first. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Opened<K>, ConnectionError> {
-        let quic = self.quic.clone();
+        let Self { quic, silent } = self;
         loop {
-            let mut accept = pin!(K::accept(&quic));
+            let mut accept = pin!(K::accept(quic));
             let step = poll_fn(|cx| {
-                if let Some(opened) = self.next_pending(cx.waker()) {
+                if let Some(opened) = silent.next_pending(cx.waker()) {
                     return Poll::Ready(Ok(Some(opened)));
                 }
                 match accept.as_mut().poll(cx) {
-                    Poll::Ready(Ok(stream)) => Poll::Ready(Ok(self.ask(stream))),
+                    Poll::Ready(Ok(stream)) => Poll::Ready(Ok(silent.ask(stream))),
                     Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                     Poll::Pending => Poll::Pending,
                 }
@@ -142,7 +148,9 @@ impl<K: Kind> Acceptor<K> {
             }
         }
     }
+}
 
+impl<K: Kind> Silent<K> {
     /// Asks the streams that something has come for.
     fn next_pending(&mut self, keeper: &Waker) -> Option<Opened<K>> {
         if self.pending.is_empty() {
@@ -173,7 +181,7 @@ impl<K: Kind> Acceptor<K> {
         if self.pending.len() >= PENDING_HEADS
             && let Some((_, mut oldest)) = self.pending.pop_first()
         {
-            K::refuse(&mut oldest.stream, ErrorCode::ExcessiveLoad);
+            K::refuse(&mut oldest.stream, ErrorCode::BufferedStreamRejected);
         }
         let number = self.next_number;
         self.next_number += 1;
@@ -187,7 +195,7 @@ impl<K: Kind> Acceptor<K> {
 
 impl<K: Kind> std::fmt::Debug for Acceptor<K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Acceptor").field("pending", &self.pending.len()).finish_non_exhaustive()
+        f.debug_struct("Acceptor").field("silent", &self.silent.pending.len()).finish_non_exhaustive()
     }
 }
 

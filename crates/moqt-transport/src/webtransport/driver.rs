@@ -65,8 +65,8 @@ impl Driver {
                 self.shared.set_end(end);
                 // Fails only when it has ended already.
                 let _ = self.session.finish();
-                // Whoever closes the session closes the connection.
-                let _ = timeout(FAREWELL, self.quic.closed()).await;
+                // The peer waits for the connection's end, once it has heard that we agree.
+                let _ = timeout(FAREWELL, self.session.stopped()).await;
                 close(&self.quic, error::wire(ErrorCode::NoError), "");
             }
             End::Violation(violation) => self.blame(violation),
@@ -192,6 +192,9 @@ impl Driver {
         };
         // A peer that was not told, or does not answer, has the connection's end to go by.
         if timeout(FAREWELL, farewell).await == Ok(true) {
+            // A browser agrees before it has told its page, and closes the connection after that; a close of ours in
+            // between would be all that the page hears of.
+            let _ = timeout(FAREWELL, self.quic.closed()).await;
             close(&self.quic, error::wire(ErrorCode::NoError), "");
         } else {
             close(&self.quic, Mapping::WebTransport.encode(code), reason);

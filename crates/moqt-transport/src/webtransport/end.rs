@@ -9,7 +9,7 @@ use std::{
 use quinn::RecvStream;
 use tokio::sync::Notify;
 
-use super::error::Violation;
+use super::{accept::UniStreams, error::Violation};
 use crate::{Code, ConnectionError};
 
 /// What the handles of a session and its driver have in common.
@@ -21,6 +21,8 @@ pub(super) struct Shared {
     drained: Notify,
     orders: Mutex<Orders>,
     ordered: Notify,
+    /// What the handles leave behind, until the connection has ended.
+    left: OnceLock<UniStreams>,
 }
 
 /// What the driver is to do.
@@ -93,6 +95,12 @@ impl Shared {
             }
             drained.await;
         }
+    }
+
+    /// Keeps streams of the peer from being stopped before the connection ends.
+    pub(super) fn keep(&self, streams: UniStreams) {
+        // There is one session, and it is dropped once.
+        let _ = self.left.set(streams);
     }
 
     /// Tells the driver what to do.

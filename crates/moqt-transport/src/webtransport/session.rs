@@ -122,6 +122,9 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        // A stream that has not said what it is may be one that ends the connection when it is stopped.
+        let uni = std::mem::replace(self.uni.get_mut(), UniStreams::new(self.quic.clone()));
+        self.shared.keep(uni);
         self.close(Code::NONE, "");
     }
 }

@@ -41,8 +41,8 @@ async fn pair(transport: TransportOptions) -> (NetConnection, NetConnection) {
     (client.unwrap(), server)
 }
 
-fn header() -> Header {
-    Header { bytes: Bytes::from_static(b"head"), runtime: Some(Handle::current()) }
+fn header() -> Bytes {
+    Bytes::from_static(b"head")
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn a_header_that_leaves_in_parts_is_followed_by_the_payload_whole() {
                 left -= half.write_chunks(&mut chunks).await.unwrap();
                 assert_eq!(chunks.iter().map(Bytes::len).sum::<usize>(), left);
             }
-            half.finish().unwrap();
+            half.finish(Some(&Handle::current())).unwrap();
         };
         let read = async { server.quic().accept_uni().await.unwrap().read_to_end(100).await.unwrap() };
         let ((), read) = tokio::join!(write, read);
@@ -72,7 +72,7 @@ async fn an_empty_stream_without_room_for_its_header_is_finished_by_and_by() {
     let (client, server) = pair(TransportOptions { stream_window: 2, ..TransportOptions::default() }).await;
     let sender = client.quic().open_uni().await.unwrap();
     let mut half = SendHalf::new(sender, Mapping::Plain, header(), Room::of(client.quic()));
-    half.finish().unwrap();
+    half.finish(Some(&Handle::current())).unwrap();
     assert!(matches!(half.state, SendState::Finishing(_)));
     let read = async { server.quic().accept_uni().await.unwrap().read_to_end(100).await.unwrap() };
     let (stopped, read) = tokio::join!(half.stopped(), read);
@@ -85,7 +85,7 @@ async fn an_empty_stream_without_room_for_its_header_can_be_reset() {
     let (client, server) = pair(TransportOptions { stream_window: 2, ..TransportOptions::default() }).await;
     let sender = client.quic().open_uni().await.unwrap();
     let mut half = SendHalf::new(sender, Mapping::Plain, header(), Room::of(client.quic()));
-    half.finish().unwrap();
+    half.finish(Some(&Handle::current())).unwrap();
     half.reset(Code(5));
     let mut recv = server.quic().accept_uni().await.unwrap();
     assert_eq!(recv.received_reset().await.unwrap(), Some(VarInt::from_u32(5)));

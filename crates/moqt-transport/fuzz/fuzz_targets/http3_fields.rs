@@ -1,0 +1,4 @@
+//! Runs [`moqt_transport::fuzz::http3_fields`] under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| moqt_transport::fuzz::http3_fields(data));

@@ -1,0 +1,117 @@
+/**
+ * Runs the cases of `cases.mjs` in a headless Chromium, and prints TAP.
+ *
+ *     node run.mjs --moqt PROGRAM --closing PROGRAM --chromium PROGRAM --modules FOLDER [PART_OF_A_NAME]
+ *
+ * `cargo xtask interop browser` builds the programs, installs the modules and calls this.
+ */
+import { createRequire } from "node:module";
+import path from "node:path";
+import { parseArgs } from "node:util";
+
+import { cases } from "./cases.mjs";
+import { Process, Relay, serveFiles } from "./support.mjs";
+
+/** Milliseconds for one case, and for what it may take to clean up after it. */
+const [PATIENCE, CLEANUP] = [15_000, 3_000];
+
+const option = { type: "string" };
+const { values: programs, positionals: [part = ""] } = parseArgs({
+  options: { moqt: option, closing: option, chromium: option, modules: option },
+  allowPositionals: true,
+});
+
+const { chromium } = createRequire(path.resolve(programs.modules, "package.json"))("playwright-core");
+const browser = await chromium.launch({
+  executablePath: programs.chromium,
+  args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync"],
+});
+const files = await serveFiles(new URL("..", import.meta.url));
+const relay = await Relay.start(programs.moqt);
+
+/** What a case gets: programs and pages that are gone when it is over. */
+class Context {
+  #processes = [];
+  #pages = [];
+  words = [];
+  remarks = [];
+  url = relay.url;
+  origin = files.origin;
+
+  start(program, ...args) {
+    const process = new Process(programs[program], args);
+    this.#processes.push(process);
+    return process;
+  }
+
+  /** A remark that is shown whatever comes of the case. */
+  say(words) {
+    this.remarks.push(words);
+  }
+
+  moqt(...args) {
+    return this.start("moqt", ...args);
+  }
+
+  async relay(...options) {
+    const relay = await Relay.start(programs.moqt, ...options);
+    this.#processes.push(relay.process);
+    return relay;
+  }
+
+  async page(place = "/test/empty.html") {
+    const page = await browser.newPage();
+    this.#pages.push(page);
+    page.on("console", (message) => this.words.push(`console: ${message.text()}`));
+    page.on("pageerror", (error) => this.words.push(`page error: ${error.stack}`));
+    await page.goto(new URL(place, this.origin).href);
+    return page;
+  }
+
+  async end() {
+    for (const process of this.#processes) {
+      this.words.push(...process.stderr.split("\n").filter((line) => line !== "").map((line) => `stderr: ${line}`));
+      process.kill();
+    }
+    // As a user closes a tab: otherwise the relay hears nothing of it until the connection is idle for too long.
+    await Promise.all(this.#pages.map((page) => page.close({ runBeforeUnload: true })));
+  }
+}
+
+async function within(patience, promise, what) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what} did not end within ${patience} ms`)), patience);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+const chosen = Object.entries(cases).filter(([name]) => name.includes(part));
+console.log(`TAP version 14\n1..${chosen.length}`);
+let failed = 0;
+for (const [index, [name, run]] of chosen.entries()) {
+  const context = new Context();
+  const began = performance.now();
+  let problem;
+  try {
+    await within(PATIENCE, run(context), "the case");
+  } catch (error) {
+    problem = error;
+  }
+  const took = Math.round(performance.now() - began);
+  await within(CLEANUP, context.end(), "cleaning up").catch((error) => { problem ??= error; });
+  console.log(`${problem ? "not ok" : "ok"} ${index + 1} - browser: ${name} # ${took} ms`);
+  for (const remark of context.remarks) console.log(`# ${remark}`);
+  if (problem) {
+    failed += 1;
+    const words = [problem.stack, ...context.words].join("\n");
+    console.log(words.split("\n").map((line) => `# ${line}`).join("\n"));
+  }
+}
+relay.process.kill();
+files.close();
+const closed = browser.close();
+await within(CLEANUP, closed, "the browser").catch((error) => console.log(`# ${error.message}`));
+console.log(`# Chromium ${browser.version()}: ${chosen.length - failed} of ${chosen.length} passed`);
+process.exit(failed === 0 && chosen.length > 0 ? 0 : 1);
