@@ -23,6 +23,7 @@ pub(super) struct Session {
     pub(super) bidi_head: Bytes,
     pub(super) runtime: Handle,
     pub(super) shared: Arc<Shared>,
+    /// Whoever holds it waits for the next stream; the others wait for their turn.
     pub(super) uni: Mutex<UniStreams>,
     pub(super) bidi: Mutex<BidiStreams>,
     /// What came with the request, or with the answer.
