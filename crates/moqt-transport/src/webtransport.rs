@@ -187,6 +187,12 @@ pub struct WebTransportSendStream {
     session: WebTransportConnection,
 }
 
+impl Drop for WebTransportSendStream {
+    fn drop(&mut self) {
+        self.half.give_up(self.session.0.shared.farewell());
+    }
+}
+
 impl SendStream for WebTransportSendStream {
     async fn write_chunks(&mut self, chunks: &mut [Bytes]) -> Result<usize, WriteError> {
         let shared = &self.session.0.shared;
@@ -228,6 +234,12 @@ pub struct WebTransportRecvStream {
     half: RecvHalf,
     // After the half: the last stream ends before the connection does.
     session: WebTransportConnection,
+}
+
+impl Drop for WebTransportRecvStream {
+    fn drop(&mut self) {
+        self.half.stop(self.session.0.shared.farewell());
+    }
 }
 
 impl RecvStream for WebTransportRecvStream {

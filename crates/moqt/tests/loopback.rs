@@ -169,53 +169,56 @@ async fn accepting_forever(server: &Server) {
 
 #[tokio::test]
 async fn a_client_that_changes_its_address_loses_no_group() {
-    bounded(async {
-        let certificate = certificate();
-        let server = serve(certificate.clone());
-        let tracks = Tracks::new();
-        let track = TrackProducer::new("a/b".parse().unwrap(), TrackInfo::default(), Retention::default());
-        let _published = tracks.publish(track.consume()).unwrap();
-        let serving = async {
-            let request = server.accept().await.unwrap().handshake().await.unwrap();
-            request.start(Arc::new(tracks))
-        };
-        let client = trusting(&certificate);
-        let url = url("moqf", &server, "/");
-        let (session, served) = tokio::join!(client.connect(&url), serving);
-        let session = session.unwrap();
-        let wanted = session.subscriber();
-        let mut reader =
-            wanted.subscribe("a/b".parse().unwrap(), SubscribeOptions::default()).await.unwrap().into_track();
+    for scheme in ["moqf", "https"] {
+        bounded(changes_its_address(scheme)).await;
+    }
+}
 
-        let mut seen = Vec::new();
-        for number in 0..60u64 {
-            if number % 20 == 10 {
-                // Another port stands for another network.
-                client.rebind(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
-            }
-            let mut group = track.append_group();
-            group.write_frame(vec![number as u8; 5000]).unwrap();
-            group.finish().unwrap();
-            if number % 2 == 0 {
-                // Half of the groups are written while others are on their way.
-                continue;
-            }
-            for _ in 0..2 {
-                let mut group = reader.next_group().await.unwrap().unwrap();
-                let frame = group.read_frame().await.unwrap().unwrap();
-                assert_eq!(frame, vec![group.sequence() as u8; 5000]);
-                seen.push(group.sequence());
-            }
+async fn changes_its_address(scheme: &str) {
+    let certificate = certificate();
+    let server = serve(certificate.clone());
+    let tracks = Tracks::new();
+    let track = TrackProducer::new("a/b".parse().unwrap(), TrackInfo::default(), Retention::default());
+    let _published = tracks.publish(track.consume()).unwrap();
+    let serving = async {
+        let request = server.accept().await.unwrap().handshake().await.unwrap();
+        request.start(Arc::new(tracks))
+    };
+    let client = trusting(&certificate);
+    let url = url(scheme, &server, "/");
+    let (session, served) = tokio::join!(client.connect(&url), serving);
+    let session = session.unwrap();
+    let wanted = session.subscriber();
+    let mut reader =
+        wanted.subscribe("a/b".parse().unwrap(), SubscribeOptions::default()).await.unwrap().into_track();
+
+    let mut seen = Vec::new();
+    for number in 0..60u64 {
+        if number % 20 == 10 {
+            // Another port stands for another network.
+            client.rebind(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
         }
-        seen.sort_unstable();
-        assert_eq!(seen, (0..60).collect::<Vec<_>>());
-        // The session is the same one, and asks over the new path.
-        let info = wanted.info("a/b".parse().unwrap()).await.unwrap();
-        assert_eq!(info.latest, Some(59));
-        session.close().await;
-        served.closed().await;
-    })
-    .await;
+        let mut group = track.append_group();
+        group.write_frame(vec![number as u8; 5000]).unwrap();
+        group.finish().unwrap();
+        if number % 2 == 0 {
+            // Half of the groups are written while others are on their way.
+            continue;
+        }
+        for _ in 0..2 {
+            let mut group = reader.next_group().await.unwrap().unwrap();
+            let frame = group.read_frame().await.unwrap().unwrap();
+            assert_eq!(frame, vec![group.sequence() as u8; 5000]);
+            seen.push(group.sequence());
+        }
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, (0..60).collect::<Vec<_>>());
+    // The session is the same one, and asks over the new path.
+    let info = wanted.info("a/b".parse().unwrap()).await.unwrap();
+    assert_eq!(info.latest, Some(59));
+    session.close().await;
+    served.closed().await;
 }
 
 #[tokio::test]

@@ -162,11 +162,18 @@ impl SendHalf {
     }
 }
 
+impl SendHalf {
+    /// Resets the stream if it is not finished.
+    pub(crate) fn give_up(&mut self, code: Code) {
+        if let SendState::Open(_) = self.state {
+            self.reset(code);
+        }
+    }
+}
+
 impl Drop for SendHalf {
     fn drop(&mut self) {
-        if let SendState::Open(_) = self.state {
-            self.reset(Code::NONE);
-        }
+        self.give_up(Code::NONE);
     }
 }
 

@@ -208,13 +208,13 @@ fn ask<K: Kind>(stream: &mut K::Stream, begun: &mut Bytes, waker: &Waker) -> Ask
             Poll::Ready(Ok(None) | Err(_)) => return Asked::Gone,
             Poll::Pending => return Asked::Silent,
         };
-        // A head in parts is a few bytes long.
-        *begun = if begun.is_empty() { chunk } else { [&begun[..], &chunk].concat().into() };
-        if let Some((head, len)) = K::head(begun) {
-            let mut ahead = std::mem::take(begun);
+        let mut ahead = if begun.is_empty() { chunk } else { [&begun[..], &chunk].concat().into() };
+        if let Some((head, len)) = K::head(&ahead) {
             drop(ahead.split_to(len));
             return Asked::Head(head, ahead);
         }
+        // A few bytes, which must not keep alive what they came in with.
+        *begun = Bytes::copy_from_slice(&ahead);
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) struct Driver {
     /// The stream that stands for the session, in both directions.
     pub(super) session: SendStream,
     pub(super) peer_session: Frames,
+    /// The peer has been asked to come to an end, which is said once.
+    pub(super) has_drained: bool,
 }
 
 /// How a session ends.
@@ -126,7 +128,7 @@ impl Driver {
             return Err(End::Ours(code, reason));
         }
         self.qpack.extend(orders.qpack);
-        if orders.drain {
+        if orders.drain && !std::mem::replace(&mut self.has_drained, true) {
             let mut data = BytesMut::from(&outgoing[..]);
             frame::put(&mut data, frame::DATA, &capsule::drain());
             *outgoing = data.freeze();

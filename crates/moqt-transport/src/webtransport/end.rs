@@ -17,6 +17,8 @@ use crate::{Code, ConnectionError};
 pub(super) struct Shared {
     end: OnceLock<ConnectionError>,
     ended: Notify,
+    /// The code with which we ended it.
+    farewell: OnceLock<Code>,
     draining: OnceLock<()>,
     drained: Notify,
     orders: Mutex<Orders>,
@@ -50,6 +52,16 @@ impl Shared {
         self.ended.notify_waiters();
         self.drained.notify_waiters();
         first
+    }
+
+    /// We end the session with this code; the first one counts.
+    pub(super) fn set_farewell(&self, code: Code) {
+        let _ = self.farewell.set(code);
+    }
+
+    /// The code for streams that are given up now: the one that the session ends with, which may arrive later.
+    pub(super) fn farewell(&self) -> Code {
+        self.farewell.get().copied().unwrap_or(Code::NONE)
     }
 
     /// Waits for the end. Cancel safe.

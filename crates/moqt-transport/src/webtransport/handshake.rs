@@ -184,6 +184,7 @@ impl Http3 {
             qpack: self.qpack,
             session: stream,
             peer_session: frames,
+            has_drained: false,
         };
         runtime.spawn(driver.run());
         Some(WebTransportConnection::new(Session {

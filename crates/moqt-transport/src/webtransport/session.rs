@@ -28,6 +28,7 @@ pub(super) struct Session {
     pub(super) bidi_head: Bytes,
     pub(super) runtime: Handle,
     pub(super) shared: Arc<Shared>,
+    /// Whoever holds it waits for the next stream; the others wait for their turn.
     pub(super) uni: Mutex<UniStreams>,
     pub(super) bidi: Mutex<BidiStreams>,
     /// What came with the request, or with the answer.
@@ -107,6 +108,7 @@ impl Session {
     pub(super) fn close(&self, code: Code, reason: &str) {
         // If the connection is gone, the driver knows why.
         if self.quic.close_reason().is_none() && self.shared.set_end(ConnectionError::LocallyClosed) {
+            self.shared.set_farewell(code);
             self.shared.order(|orders| orders.close = Some((code, reason.to_owned())));
         }
     }
@@ -115,6 +117,7 @@ impl Session {
     pub(super) fn abort(&self, code: Code, reason: &str) {
         if self.quic.close_reason().is_none() {
             self.shared.set_end(ConnectionError::LocallyClosed);
+            self.shared.set_farewell(code);
             close(&self.quic, Mapping::WebTransport.encode(code), reason);
         }
     }
