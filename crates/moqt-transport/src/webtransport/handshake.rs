@@ -336,15 +336,15 @@ impl Asked {
     }
 }
 
+/// The request's stream stays as it is until the close: browsers take a stop before the answer for a broken protocol.
 async fn refuse<'a>(
     quic: &quinn::Connection,
     mut send: SendStream,
-    mut frames: Frames,
+    _request: Frames,
     status: u16,
     headers: impl Iterator<Item = (&'a str, &'a str)>,
 ) {
     let answer = message::answer(status, headers);
-    frames.stop(error::wire(ErrorCode::NoError));
     let told = async {
         send.write_chunk(answer).await.ok()?;
         send.finish().ok()?;

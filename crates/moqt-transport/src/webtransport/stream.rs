@@ -48,11 +48,6 @@ impl Frames {
     pub(super) fn id(&self) -> u64 {
         VarInt::from(self.stream.id()).into_inner()
     }
-
-    pub(super) fn stop(&mut self, code: VarInt) {
-        // Fails only when it has ended already.
-        let _ = self.stream.stop(code);
-    }
 }
 
 /// Gives the next bytes, or `None` at the end. Cancel safe.
