@@ -34,6 +34,7 @@ pub(super) struct Driver {
     /// The stream that stands for the session, in both directions.
     pub(super) session: SendStream,
     pub(super) peer_session: Frames,
+    pub(super) capsules: CapsuleReader,
     /// The peer has been asked to come to an end, which is said once.
     pub(super) has_drained: bool,
 }
@@ -80,7 +81,6 @@ impl Driver {
     }
 
     async fn serve(&mut self) -> End {
-        let mut capsules = CapsuleReader::default();
         let mut outgoing = Bytes::new();
         let quic = self.quic.clone();
         let mut lost = pin!(quic.closed());
@@ -90,7 +90,7 @@ impl Driver {
             let result = tokio::select! {
                 biased;
                 orders = self.shared.ordered() => self.obey(orders, &mut outgoing),
-                frame = self.peer_session.next() => self.session_frame(frame, &mut capsules),
+                frame = self.peer_session.next() => self.session_frame(frame),
                 frame = self.peer_control.next() => self.control_frame(frame),
                 end = watch(&mut self.qpack) => Err(end),
                 result = &mut stopped, if !is_stopped => {
@@ -136,11 +136,8 @@ impl Driver {
         Ok(())
     }
 
-    fn session_frame(
-        &self,
-        frame: Result<Option<Frame>, Failure>,
-        capsules: &mut CapsuleReader,
-    ) -> Result<(), End> {
+    fn session_frame(&mut self, frame: Result<Option<Frame>, Failure>) -> Result<(), End> {
+        let capsules = &mut self.capsules;
         match frame {
             Ok(Some(Frame::Data(mut bytes))) => {
                 while let Some(capsule) = capsules.next(&mut bytes)? {
@@ -181,32 +178,52 @@ impl Driver {
 
     /// Tells the peer, and gives it the time to agree.
     async fn say_goodbye(&mut self, code: Code, reason: &str) {
+        let mut capsules = std::mem::take(&mut self.capsules);
         let farewell = async {
             // The same as where codes are mapped.
             let wide = u32::try_from(code.0).unwrap_or(u32::MAX);
             let mut data = BytesMut::new();
             frame::put(&mut data, frame::DATA, &capsule::close(wide, reason));
             if self.session.write_chunk(data.freeze()).await.is_err() || self.session.finish().is_err() {
-                return false;
+                return Answer::None;
             }
-            while let Ok(Some(_)) = self.peer_session.next().await {}
-            true
+            loop {
+                match self.peer_session.next().await {
+                    // What else it says does not matter any more.
+                    Ok(Some(Frame::Data(mut bytes))) => {
+                        if let Ok(Some(Capsule::Close { .. })) = capsules.next(&mut bytes) {
+                            return Answer::ClosesToo;
+                        }
+                    }
+                    Ok(Some(_)) => {}
+                    Ok(None) | Err(_) => return Answer::Agrees,
+                }
+            }
         };
         // A peer that was not told, or does not answer, has the connection's end to go by.
-        if timeout(FAREWELL, farewell).await == Ok(true) {
+        match timeout(FAREWELL, farewell).await.unwrap_or(Answer::None) {
             // A browser agrees before it has told its page, and closes the connection after that; a close of ours in
             // between would be all that the page hears of.
-            let _ = timeout(FAREWELL, self.quic.closed()).await;
-            close(&self.quic, error::wire(ErrorCode::NoError), "");
-        } else {
-            close(&self.quic, Mapping::WebTransport.encode(code), reason);
+            Answer::Agrees => drop(timeout(FAREWELL, self.quic.closed()).await),
+            // Both would wait for the other's.
+            Answer::ClosesToo => {}
+            Answer::None => return close(&self.quic, Mapping::WebTransport.encode(code), reason),
         }
+        close(&self.quic, error::wire(ErrorCode::NoError), "");
     }
 
     fn blame(&mut self, violation: Violation) {
         self.shared.set_end(ConnectionError::Transport(Arc::new(violation)));
         close(&self.quic, error::wire(violation.code), violation.what);
     }
+}
+
+/// What the peer says to our close.
+enum Answer {
+    None,
+    Agrees,
+    /// It wanted to end the session, too.
+    ClosesToo,
 }
 
 /// Ends what the task leaves behind.

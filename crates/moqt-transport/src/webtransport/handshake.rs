@@ -10,6 +10,7 @@ use wtransport::proto::error::ErrorCode;
 use super::{
     WebTransportConnection,
     accept::{BidiStreams, UniStream, UniStreams},
+    capsule::CapsuleReader,
     driver::Driver,
     end::Shared,
     error::{self, Failure, Violation},
@@ -184,6 +185,7 @@ impl Http3 {
             qpack: self.qpack,
             session: stream,
             peer_session: frames,
+            capsules: CapsuleReader::default(),
             has_drained: false,
         };
         runtime.spawn(driver.run());
