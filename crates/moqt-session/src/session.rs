@@ -322,6 +322,9 @@ pub struct SubscribeOptions {
     pub first: Option<u64>,
     /// Last group; `None` without end.
     pub last: Option<u64>,
+    /// How long after its end a group is still of use; `None` for as long as it is kept. Versions before and after
+    /// Transfork 03 do not tell the publisher.
+    pub max_age: Option<Duration>,
     /// What is kept here for readers that fall behind.
     pub retention: Retention,
 }
@@ -333,6 +336,7 @@ impl Default for SubscribeOptions {
             order: GroupOrder::Default,
             first: None,
             last: None,
+            max_age: None,
             retention: Retention::default(),
         }
     }
@@ -363,8 +367,8 @@ impl Subscriber {
         name: FullTrackName,
         options: SubscribeOptions,
     ) -> Result<Subscription, RequestError> {
-        let SubscribeOptions { priority, order, first, last, retention } = options;
-        let wish = Subscribe { id: 0, name, priority, order, max_age: None, first, last };
+        let SubscribeOptions { priority, order, first, last, max_age, retention } = options;
+        let wish = Subscribe { id: 0, name, priority, order, max_age, first, last };
         let granted = self
             .session
             .inner

@@ -51,8 +51,8 @@ pub use moqt_transport as transport;
 pub use moqt_wire as wire;
 
 pub use moqt_session::{
-    AlreadyPublished, AnnounceConsumer, AnnounceProducer, Announced, Config as SessionConfig, Drain,
-    DuplicateGroup, FetchOptions, FetchRequest, Fetched, FrameConsumer, FrameMeta, FrameProducer,
+    AlreadyPublished, AnnounceConsumer, AnnounceProducer, Announced, CacheBudget, Config as SessionConfig,
+    CreateGroupError, Drain, FetchOptions, FetchRequest, Fetched, FrameConsumer, FrameMeta, FrameProducer,
     GroupConsumer, GroupError, GroupKey, GroupProducer, Info, InfoRequest, Interest, Limits, OrderedGroups,
     OrderedItem, Origin, PeerMisbehaved, Published, Publisher, Reason, RequestError, Retention, Session,
     SessionError, Start, SubscribeOptions, SubscribeUpdate, Subscriber, Subscription, TrackConsumer,

@@ -9,7 +9,7 @@ use tracing::{debug, trace, warn};
 use super::{Done, Driver, Use, ingest};
 use crate::{
     error::{PeerMisbehaved, Reason, RequestError, TrackError},
-    model::{AnnounceProducer, Announced, Retention, Start, TrackConsumer, TrackProducer},
+    model::{AnnounceProducer, Announced, CreateGroupError, Retention, Start, TrackConsumer, TrackProducer},
     proto::{Gap, Info, RequestId, Subscribe},
     session::{Caller, Command, Granted, Reply},
 };
@@ -132,7 +132,7 @@ impl<C: Connection> Driver<C> {
     }
 
     fn subscribe(&mut self, wish: Subscribe, retention: Retention, reply: Reply<Granted>, caller: Caller) {
-        let (first, last, name) = (wish.first, wish.last, wish.name.clone());
+        let (first, last, max_age, name) = (wish.first, wish.last, wish.max_age, wish.name.clone());
         let request = match self.endpoint.subscribe(wish) {
             Ok(request) => request,
             Err(error) => {
@@ -141,7 +141,9 @@ impl<C: Connection> Driver<C> {
             }
         };
         debug!(request = request.0, track = %name, "subscribe");
-        let track = TrackProducer::incoming(name, retention);
+        let max_age = max_age.map_or(retention.max_age, |age| age.min(retention.max_age));
+        let retention = Retention { max_age, ..retention };
+        let track = TrackProducer::incoming(name, retention, &self.limits.cache);
         let consumer = track.consume();
         let consumer = first.map_or(consumer.clone(), |first| consumer.reader(Start::At(first)));
         self.watch_use(request, track.clone());
@@ -372,7 +374,8 @@ impl<C: Connection> Driver<C> {
                             });
                             return;
                         }
-                        Err(_) => Reason::Duplicate,
+                        Err(CreateGroupError::Duplicate(_)) => Reason::Duplicate,
+                        Err(_) => Reason::Cancelled,
                     }
                 }
             }

@@ -3,10 +3,7 @@
 use std::{
     convert::Infallible,
     ops::Range,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll},
 };
 
@@ -14,20 +11,28 @@ use bytes::Bytes;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
+    budget::{Account, CacheBudget, Holder},
     clock::now,
     frame::{FrameConsumer, FrameMeta, FrameProducer},
-    terms::Retention,
+    terms::{Lifetime, Retention},
     track::TrackShared,
     wait::{Place, WaitList, Waiting},
 };
 use crate::error::{GroupError, Reason};
 
-/// A payload slice shorter than this is copied when it is kept: it may hold a whole receive batch alive.
+/// A payload slice shorter than this is copied when it is kept: it may hold more of what the caller has alive.
 const COPY_BELOW: usize = 512;
+/// The same for payload from a peer. A slice of it holds the whole batch of packets alive in which it came, up to
+/// 64 KiB that a peer can fill with anything. A longer one is no small part of that; what packets bring is shorter.
+const COPY_BELOW_FROM_PEER: usize = 16 << 10;
 
-/// What a frame and a piece of payload cost beside their bytes, so that many small ones count for what they hold.
-const FRAME_COST: u64 = size_of::<FrameEntry>() as u64;
-const CHUNK_COST: u64 = 2 * size_of::<Bytes>() as u64;
+/// What a group costs beside its frames: itself, and its places in the lists of its track.
+const GROUP_COST: u64 = size_of::<GroupShared>() as u64 + 128;
+/// What a frame, a piece of payload, and a piece's own allocation cost beside their bytes, so that many small ones
+/// count for what they hold.
+const FRAME_COST: usize = size_of::<FrameEntry>();
+const CHUNK_COST: usize = size_of::<Bytes>();
+const ALLOCATION_COST: usize = 32;
 
 /// What tells groups of one track apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,8 +82,10 @@ pub(super) struct GroupShared {
     first_frame: u64,
     max_bytes: u64,
     max_frames: usize,
-    /// The track's sum, to which this group adds what it holds.
-    held: Arc<AtomicU64>,
+    /// The track's account, to which this group adds what it holds.
+    account: Arc<Account>,
+    /// Shorter payload is copied.
+    copy_below: usize,
     /// The most that the track holds; beyond it, the track is asked to let go of something.
     max_held: u64,
     track: Weak<TrackShared>,
@@ -89,19 +96,49 @@ impl GroupShared {
     pub(super) fn new(
         key: GroupKey,
         retention: &Retention,
-        held: Arc<AtomicU64>,
+        account: Arc<Account>,
+        from_peer: bool,
         track: Weak<TrackShared>,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        let group = Self {
             key,
             first_frame: 0,
             max_bytes: retention.max_group_bytes,
             max_frames: retention.max_group_frames,
-            held,
+            account,
+            copy_below: if from_peer { COPY_BELOW_FROM_PEER } else { COPY_BELOW },
             max_held: retention.max_bytes,
             track,
             state: Mutex::default(),
-        })
+        };
+        Arc::new(group.opened())
+    }
+
+    /// Charges what an empty group costs.
+    fn opened(mut self) -> Self {
+        self.account.group_begins();
+        self.state.get_mut().unwrap_or_else(PoisonError::into_inner).bytes = GROUP_COST;
+        self.account.charge(GROUP_COST);
+        self
+    }
+
+    /// Since when the group has ended, or else how much it has.
+    pub(super) fn progress(&self) -> Result<Instant, u64> {
+        let state = self.lock();
+        state.ended_at.ok_or(state.bytes)
+    }
+
+    /// What it holds, counted anew.
+    #[cfg(test)]
+    pub(super) fn holds(&self) -> u64 {
+        let state = self.lock();
+        if state.bytes == 0 {
+            assert!(state.frames.is_empty() && state.chunks.is_empty());
+            return 0;
+        }
+        let lists = state.frames.capacity() * FRAME_COST + state.chunks.capacity() * CHUNK_COST;
+        let payload = state.chunks.iter().map(|chunk| chunk.len() + ALLOCATION_COST).sum::<usize>();
+        GROUP_COST + (lists + payload) as u64
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -110,11 +147,6 @@ impl GroupShared {
 
     pub(super) fn sequence(&self) -> u64 {
         self.key.sequence
-    }
-
-    /// When the group ended, if it did.
-    pub(super) fn ended_at(&self) -> Option<Instant> {
-        self.lock().ended_at
     }
 
     /// Ends the group where it is not complete; `false` where it is.
@@ -139,7 +171,7 @@ impl GroupShared {
         state.end = Some(Err(GroupError::Expired));
         state.frames = Vec::new();
         state.chunks = Vec::new();
-        self.held.fetch_sub(std::mem::take(&mut state.bytes), Ordering::Relaxed);
+        self.account.release(std::mem::take(&mut state.bytes));
         state.readers.wake();
         state.expiry.wake();
     }
@@ -148,8 +180,22 @@ impl GroupShared {
 impl Drop for GroupShared {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.held.fetch_sub(state.bytes, Ordering::Relaxed);
+        self.account.release(state.bytes);
+        self.account.group_goes();
     }
+}
+
+/// A group that came alone is its reader's newest.
+impl Holder for GroupShared {
+    fn let_go(&self, newest: bool) -> bool {
+        let holds = newest && self.lock().bytes > 0;
+        if holds {
+            self.expire();
+        }
+        holds
+    }
+
+    fn sweep(&self, _: Instant) {}
 }
 
 /// Writes a group. Readers see each frame, and each piece of a frame, at once.
@@ -165,23 +211,36 @@ impl GroupProducer {
         Self { shared }
     }
 
+    /// A group that takes nothing, as its track takes no more groups.
+    pub(super) fn refused(sequence: u64, retention: &Retention) -> Self {
+        let (group, _, _) = Self::alone(sequence, 0, retention, &CacheBudget::unlimited());
+        group.end(GroupError::TrackEnded);
+        group
+    }
+
     /// A group on its own, of which the frames from `first_frame` on are written. Of `retention` it keeps the limits
-    /// on one group. The receiver resolves once nobody reads it.
+    /// on one group; what it holds counts for `budget`. The receiver resolves once nobody reads it.
     pub(crate) fn alone(
         sequence: u64,
         first_frame: u64,
         retention: &Retention,
+        budget: &CacheBudget,
     ) -> (Self, GroupConsumer, oneshot::Receiver<Infallible>) {
-        let shared = Arc::new(GroupShared {
+        let account = budget.open();
+        let shared = GroupShared {
             key: GroupKey::whole(sequence),
             first_frame,
             max_bytes: retention.max_group_bytes,
             max_frames: retention.max_group_frames,
-            held: Arc::default(),
+            account: Arc::clone(&account),
+            copy_below: COPY_BELOW_FROM_PEER,
             max_held: u64::MAX,
             track: Weak::new(),
             state: Mutex::default(),
-        });
+        };
+        let shared = Arc::new(shared.opened());
+        let holder: Weak<GroupShared> = Arc::downgrade(&shared);
+        account.held_by(holder);
         let (reading, unread) = oneshot::channel();
         let mut consumer = GroupConsumer::new(Arc::clone(&shared));
         consumer.reading = Some(Arc::new(reading));
@@ -225,6 +284,11 @@ impl GroupProducer {
         Ok(FrameProducer::new(self, size))
     }
 
+    /// A group that has just begun counts too.
+    pub(super) fn keep_within_budget(&self) {
+        self.shared.keep_within(0);
+    }
+
     /// Completes the group.
     ///
     /// # Errors
@@ -242,6 +306,7 @@ impl GroupProducer {
         state.end = Some(Ok(()));
         state.ended_at = Some(now());
         state.readers.wake();
+        state.expiry.wake();
         drop(state);
         if let Some(track) = self.shared.track.upgrade() {
             track.finished(self.sequence());
@@ -260,6 +325,7 @@ impl GroupProducer {
             state.end = Some(Err(error));
             state.ended_at = Some(now());
             state.readers.wake();
+            state.expiry.wake();
         }
     }
 
@@ -314,8 +380,14 @@ impl GroupShared {
         }
         state.payload += meta.size;
         let next = state.chunks.len();
+        let before = state.frames.capacity();
+        if before == 0 {
+            // Often the only one.
+            state.frames.reserve_exact(1);
+        }
         state.frames.push(FrameEntry { meta, written: 0, chunks: next..next });
-        Ok(self.charge(state, FRAME_COST))
+        let grown = state.frames.capacity() - before;
+        Ok(self.charge(state, grown * FRAME_COST))
     }
 
     /// Adds payload to the last frame; returns what the track holds then.
@@ -324,29 +396,38 @@ impl GroupShared {
         if chunk.is_empty() {
             return Ok(self.charge(state, 0));
         }
-        let chunk = if chunk.len() < COPY_BELOW { Bytes::copy_from_slice(&chunk) } else { chunk };
-        let len = chunk.len() as u64;
+        let chunk = if chunk.len() < self.copy_below { Bytes::copy_from_slice(&chunk) } else { chunk };
+        let len = chunk.len();
         let end = state.chunks.len() + 1;
         let Some(frame) = state.frames.last_mut() else {
             return Err(GroupError::WrongSize);
         };
-        frame.written += len;
+        frame.written += len as u64;
         frame.chunks.end = end;
+        let before = state.chunks.capacity();
+        if before == 0 {
+            state.chunks.reserve_exact(1);
+        }
         state.chunks.push(chunk);
-        Ok(self.charge(state, len + CHUNK_COST))
+        let grown = state.chunks.capacity() - before;
+        Ok(self.charge(state, len + ALLOCATION_COST + grown * CHUNK_COST))
     }
 
-    fn charge(&self, state: &mut State, cost: u64) -> u64 {
+    fn charge(&self, state: &mut State, cost: usize) -> u64 {
+        let cost = cost as u64;
         state.bytes += cost;
-        self.held.fetch_add(cost, Ordering::Relaxed) + cost
+        self.account.charge(cost)
     }
 
-    /// Asks the track to let go of something where it holds too much.
+    /// Asks the track, or all that share its budget, to let go of something where it is too much.
     fn keep_within(&self, held: u64) {
         if held > self.max_held
             && let Some(track) = self.track.upgrade()
         {
             track.trim();
+        }
+        if self.account.is_over() {
+            self.account.budget().reclaim();
         }
     }
 
@@ -398,6 +479,8 @@ pub struct GroupConsumer {
     expiry: Place,
     /// Dropped with the last reader of a group that comes only as long as it is read.
     reading: Option<Arc<oneshot::Sender<Infallible>>>,
+    /// How long the group is of use to this reader.
+    lifetime: Option<Lifetime>,
 }
 
 impl GroupConsumer {
@@ -410,7 +493,14 @@ impl GroupConsumer {
             place: Place::default(),
             expiry: Place::default(),
             reading: None,
+            lifetime: None,
         }
+    }
+
+    /// The group is of no use to this reader when it is older than that.
+    pub(super) fn expiring(mut self, lifetime: Option<Lifetime>) -> Self {
+        self.lifetime = lifetime;
+        self
     }
 
     /// Goes to the frame of this number in the whole group, which may be yet to come. `false` where the frames here
@@ -584,17 +674,35 @@ impl GroupConsumer {
         Self::poll_end(&mut state, self.frame, &mut self.place, cx).map_ok(|()| 0)
     }
 
-    /// Waits until retention has let go of the group. Cancel safe.
+    /// Waits until retention has let go of the group, or it is too old for this reader. Cancel safe.
     pub(crate) async fn expired(&mut self) {
-        std::future::poll_fn(|cx| {
-            let mut state = self.shared.lock();
-            if state.end == Some(Err(GroupError::Expired)) {
-                return Poll::Ready(());
+        let lifetime = self.lifetime.clone();
+        let due = |state: &State| lifetime.as_ref()?.after(state.ended_at?);
+        // Most readers take what is there.
+        if let Some(due) = std::future::poll_fn(|cx| self.poll_expired(cx, due)).await {
+            tokio::select! {
+                biased;
+                _ = std::future::poll_fn(|cx| self.poll_expired(cx, |_| None)) => {}
+                () = tokio::time::sleep_until(due) => {}
             }
-            state.expiry.wait(&mut self.expiry, cx);
-            Poll::Pending
-        })
-        .await;
+        }
+    }
+
+    /// `None` once it has expired.
+    fn poll_expired(
+        &mut self,
+        cx: &Context<'_>,
+        due: impl Fn(&State) -> Option<Instant>,
+    ) -> Poll<Option<Instant>> {
+        let mut state = self.shared.lock();
+        if state.end == Some(Err(GroupError::Expired)) {
+            return Poll::Ready(None);
+        }
+        if let Some(due) = due(&state) {
+            return Poll::Ready(Some(due));
+        }
+        state.expiry.wait(&mut self.expiry, cx);
+        Poll::Pending
     }
 
     /// Moves the cursor over what is there; `None` when there is nothing yet.
@@ -637,6 +745,7 @@ impl Clone for GroupConsumer {
             place: Place::default(),
             expiry: Place::default(),
             reading: self.reading.clone(),
+            lifetime: self.lifetime.clone(),
         }
     }
 }

@@ -1,11 +1,8 @@
 //! A track: groups as they come, kept for as long as [`Retention`] says.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll},
 };
 
@@ -13,10 +10,11 @@ use moqt_wire::FullTrackName;
 use tokio::time::Instant;
 
 use super::{
+    budget::{Account, CacheBudget, Holder},
     clock::now,
     group::{GroupConsumer, GroupKey, GroupProducer, GroupShared},
     ranges::{Holes, Runs},
-    terms::{DuplicateGroup, Retention, Start, TrackEvent, TrackInfo},
+    terms::{CreateGroupError, Lifetime, Retention, Start, TrackEvent, TrackInfo},
     wait::{Place, WaitList, Waiting},
 };
 use crate::error::{Reason, TrackError};
@@ -34,6 +32,8 @@ struct Gap {
 #[derive(Debug)]
 struct Held {
     group: Arc<GroupShared>,
+    /// Its place in the order of arrival.
+    place: u64,
     /// A gap names it, which came before it or later.
     given_up: bool,
 }
@@ -58,6 +58,10 @@ struct State {
     /// Something was dropped before this place: readers that stand there have missed it.
     trimmed: u64,
     groups: BTreeMap<u64, Held>,
+    /// Places of groups that have not been seen to end, and how much each had at which time.
+    running: BTreeMap<u64, (u64, Instant)>,
+    /// Since when those that have ended age, and their places.
+    ages: BTreeSet<(Instant, u64)>,
     holes: Holes,
     /// Highest number of a group.
     latest: Option<u64>,
@@ -117,7 +121,7 @@ pub(super) struct TrackShared {
     name: FullTrackName,
     retention: Retention,
     feed: Feed,
-    held: Arc<AtomicU64>,
+    account: Arc<Account>,
     state: Mutex<State>,
 }
 
@@ -142,12 +146,14 @@ impl TrackShared {
             synced: None,
             missed: VecDeque::new(),
             place: Place::default(),
+            lifetime: None,
         }
     }
 
     /// Drops what is too much: a group has grown past what all may hold together.
     pub(super) fn trim(&self) {
-        self.evict(&mut self.lock(), now());
+        let mut state = self.lock();
+        while self.account.held() > self.retention.max_bytes && self.drop_oldest(&mut state, false) {}
     }
 
     /// A group was finished.
@@ -172,8 +178,7 @@ impl TrackShared {
         }
     }
 
-    /// Drops what retention does not keep, oldest arrival first. Called once a group, and once a piece of
-    /// payload only while too much is held.
+    /// Drops what retention does not keep, oldest arrival first. Called once a group, and by the sweep of the budget.
     fn evict(&self, state: &mut State, now: Instant) {
         self.give_up(state, now, |_, _| false);
         let old = |at| now.saturating_duration_since(at) > self.retention.max_age;
@@ -184,21 +189,89 @@ impl TrackShared {
             state.gaps.remove(&place);
             state.trimmed = state.trimmed.max(place + 1);
         }
-        // The newest stays, wherever it stands.
-        while let Some((&place, group)) =
-            state.arrivals.iter().find(|(_, group)| Some(group.sequence()) != state.latest)
+        while state.groups.len() > self.retention.max_groups || self.account.held() > self.retention.max_bytes
         {
-            let over = state.groups.len() > self.retention.max_groups
-                || self.held.load(Ordering::Relaxed) > self.retention.max_bytes;
-            if !over && !group.ended_at().is_some_and(old) {
+            if !self.drop_oldest(state, false) {
                 break;
             }
-            group.expire();
-            let sequence = group.sequence();
-            state.groups.remove(&sequence);
-            state.arrivals.remove(&place);
-            state.trimmed = state.trimmed.max(place + 1);
         }
+        self.age(state, now);
+    }
+
+    /// Drops what is too old: groups that ended so long ago, and those behind the newest that have not got a byte
+    /// more for that long.
+    fn age(&self, state: &mut State, now: Instant) {
+        let max_age =
+            state.info.max_age.map_or(self.retention.max_age, |age| age.min(self.retention.max_age));
+        let old = |at| now.saturating_duration_since(at) > max_age;
+        let mut stuck = Vec::new();
+        state.running.retain(|&place, (had, since)| {
+            let Some(group) = state.arrivals.get(&place) else { return false };
+            match group.progress() {
+                Ok(ended) => {
+                    state.ages.insert((ended, place));
+                    return false;
+                }
+                Err(has) if has != *had || Some(group.sequence()) == state.latest => {
+                    (*had, *since) = (has, now);
+                }
+                Err(_) if old(*since) => stuck.push(place),
+                Err(_) => {}
+            }
+            true
+        });
+        stuck.into_iter().for_each(|place| self.drop_place(state, place));
+        let newest = state.latest.and_then(|latest| state.groups.get(&latest)).map(|held| held.place);
+        while let Some(&(at, place)) = state.ages.iter().find(|(_, place)| Some(*place) != newest)
+            && old(at)
+        {
+            self.drop_place(state, place);
+        }
+    }
+
+    /// Drops the group that came first; the newest stays, wherever it stands, unless it may go too. `false` where
+    /// there is nothing to drop.
+    fn drop_oldest(&self, state: &mut State, newest_too: bool) -> bool {
+        let place = state
+            .arrivals
+            .iter()
+            .find(|(_, group)| newest_too || Some(group.sequence()) != state.latest)
+            .map(|(&place, _)| place);
+        if let Some(place) = place {
+            self.drop_place(state, place);
+        }
+        self.account.has_spare(state.arrivals.len() > 1);
+        place.is_some()
+    }
+
+    fn drop_place(&self, state: &mut State, place: u64) {
+        let Some(group) = state.arrivals.remove(&place) else { return };
+        state.running.remove(&place);
+        if let Ok(ended) = group.progress() {
+            state.ages.remove(&(ended, place));
+        }
+        state.groups.remove(&group.sequence());
+        state.trimmed = state.trimmed.max(place + 1);
+        group.expire();
+    }
+}
+
+impl Holder for TrackShared {
+    fn let_go(&self, newest: bool) -> bool {
+        self.drop_oldest(&mut self.lock(), newest)
+    }
+
+    fn sweep(&self, now: Instant) {
+        self.evict(&mut self.lock(), now);
+    }
+}
+
+impl Drop for TrackShared {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let groups = std::mem::take(&mut state.arrivals).into_values();
+        // The newest was the last to go.
+        self.account.orphan(groups.rev().map(|group| Arc::downgrade(&group)).collect());
     }
 }
 
@@ -243,20 +316,32 @@ impl TrackProducer {
     /// A track with no groups yet.
     #[must_use]
     pub fn new(name: FullTrackName, info: TrackInfo, retention: Retention) -> Self {
-        Self::fed(Feed::Local, name, info, retention)
+        Self::within(&CacheBudget::unlimited(), name, info, retention)
+    }
+
+    /// A track with no groups yet, whose groups count for `budget` too.
+    #[must_use]
+    pub fn within(budget: &CacheBudget, name: FullTrackName, info: TrackInfo, retention: Retention) -> Self {
+        Self::fed(Feed::Local, budget, name, info, retention)
     }
 
     /// A track whose groups a peer sends, each on its own way.
-    pub(crate) fn incoming(name: FullTrackName, retention: Retention) -> Self {
-        Self::fed(Feed::Remote, name, TrackInfo::default(), retention)
+    pub(crate) fn incoming(name: FullTrackName, retention: Retention, budget: &CacheBudget) -> Self {
+        Self::fed(Feed::Remote, budget, name, TrackInfo::default(), retention)
     }
 
-    fn fed(feed: Feed, name: FullTrackName, info: TrackInfo, retention: Retention) -> Self {
+    fn fed(
+        feed: Feed,
+        budget: &CacheBudget,
+        name: FullTrackName,
+        info: TrackInfo,
+        retention: Retention,
+    ) -> Self {
         let shared = Arc::new(TrackShared {
             name,
             retention,
             feed,
-            held: Arc::default(),
+            account: budget.open(),
             state: Mutex::new(State {
                 info,
                 arrivals: BTreeMap::new(),
@@ -264,6 +349,8 @@ impl TrackProducer {
                 next: 0,
                 trimmed: 0,
                 groups: BTreeMap::new(),
+                running: BTreeMap::new(),
+                ages: BTreeSet::new(),
                 holes: Holes::default(),
                 latest: None,
                 told: None,
@@ -273,6 +360,8 @@ impl TrackProducer {
                 changed: WaitList::default(),
             }),
         });
+        let holder: Weak<TrackShared> = Arc::downgrade(&shared);
+        shared.account.held_by(holder);
         let alive = Arc::new(Alive(Arc::downgrade(&shared)));
         Self { shared, alive }
     }
@@ -285,12 +374,19 @@ impl TrackProducer {
 
     /// Starts the next group: one above the highest number so far, or 0.
     ///
-    /// The group before it is left as it is: finish it when it is complete.
+    /// The group before it is left as it is: finish it when it is complete. On a track that has ended, or has no
+    /// number left, writing fails with [`GroupError::TrackEnded`](crate::GroupError::TrackEnded).
     #[must_use]
     pub fn append_group(&self) -> GroupProducer {
         let mut state = self.shared.lock();
-        let next = state.holes.highest().map_or(0, |highest| highest.saturating_add(1));
-        self.insert(&mut state, next)
+        let next = state.holes.highest().map_or(Some(0), |highest| highest.checked_add(1));
+        let Some(next) = next.filter(|_| state.end.is_none()) else {
+            return GroupProducer::refused(next.unwrap_or(u64::MAX), &self.shared.retention);
+        };
+        let group = self.insert(&mut state, next);
+        drop(state);
+        group.keep_within_budget();
+        group
     }
 
     /// Starts the group `sequence`. Numbers may come in any order, to some extent: one that was left out is given up,
@@ -300,30 +396,47 @@ impl TrackProducer {
     ///
     /// # Errors
     ///
-    /// When the track holds a group of that number.
-    pub fn create_group(&self, sequence: u64) -> Result<GroupProducer, DuplicateGroup> {
+    /// - [`CreateGroupError::Ended`]: the track has ended.
+    /// - [`CreateGroupError::Duplicate`]: the track holds a group of that number.
+    pub fn create_group(&self, sequence: u64) -> Result<GroupProducer, CreateGroupError> {
         let mut state = self.shared.lock();
-        if state.groups.contains_key(&sequence) {
-            return Err(DuplicateGroup(sequence));
+        if state.end.is_some() {
+            return Err(CreateGroupError::Ended);
         }
-        Ok(self.insert(&mut state, sequence))
+        if state.groups.contains_key(&sequence) {
+            return Err(CreateGroupError::Duplicate(sequence));
+        }
+        let group = self.insert(&mut state, sequence);
+        drop(state);
+        group.keep_within_budget();
+        Ok(group)
     }
 
     fn insert(&self, state: &mut State, sequence: u64) -> GroupProducer {
         let group = GroupShared::new(
             GroupKey::whole(sequence),
             &self.shared.retention,
-            Arc::clone(&self.shared.held),
+            Arc::clone(&self.shared.account),
+            self.shared.feed == Feed::Remote,
             Arc::downgrade(&self.shared),
         );
         let at = now();
         let given_up = state.holes.within(sequence, sequence).is_empty();
-        state.groups.insert(sequence, Held { group: Arc::clone(&group), given_up });
-        state.holes.settle(sequence, sequence, at);
-        state.latest = state.latest.max(Some(sequence));
         let place = state.place();
+        state.groups.insert(sequence, Held { group: Arc::clone(&group), place, given_up });
+        state.holes.settle(sequence, sequence, at);
+        if state.latest < Some(sequence) {
+            // The one before it may stand still from now on.
+            let before =
+                state.latest.replace(sequence).and_then(|before| state.groups.get(&before)?.place.into());
+            if let Some((_, since)) = before.and_then(|place| state.running.get_mut(&place)) {
+                *since = at;
+            }
+        }
         state.arrivals.insert(place, Arc::clone(&group));
+        state.running.insert(place, (0, at));
         self.shared.evict(state, at);
+        self.shared.account.has_spare(state.arrivals.len() > 1);
         state.readers.wake();
         GroupProducer::new(group)
     }
@@ -441,6 +554,12 @@ impl TrackProducer {
         .await;
     }
 
+    /// What the groups of the track hold, counted anew.
+    #[cfg(test)]
+    pub(crate) fn holds(&self) -> u64 {
+        self.shared.lock().arrivals.values().map(|group| group.holds()).sum()
+    }
+
     /// How many wait for readers to come or go.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
@@ -477,6 +596,8 @@ pub struct TrackConsumer {
     /// Gaps that it comes too late for, to be told first.
     missed: VecDeque<(u64, u64)>,
     place: Place,
+    /// How long a group is of use to this reader.
+    lifetime: Option<Lifetime>,
 }
 
 impl TrackConsumer {
@@ -501,7 +622,7 @@ impl TrackConsumer {
     /// Payload bytes that the track holds at this time.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
-        self.shared.held.load(Ordering::Relaxed)
+        self.shared.account.held()
     }
 
     /// Another reader of the same track, that starts at `start`.
@@ -598,7 +719,12 @@ impl TrackConsumer {
                         continue;
                     }
                     self.floor = Some(self.floor.map_or(sequence, |floor| floor.min(sequence)));
-                    let group = GroupConsumer::new(Arc::clone(group));
+                    let due = |lifetime: &Lifetime| lifetime.after(group.progress().ok()?);
+                    if self.lifetime.as_ref().and_then(due).is_some_and(|due| due <= now()) {
+                        self.missed.push_back((sequence, sequence));
+                        continue;
+                    }
+                    let group = GroupConsumer::new(Arc::clone(group)).expiring(self.lifetime.clone());
                     return Poll::Ready(Ok(Some(TrackEvent::Group(group))));
                 }
                 (_, Some((place, Gap { first, last, reason, .. }))) => {
@@ -620,6 +746,11 @@ impl TrackConsumer {
                 }
             }
         }
+    }
+
+    /// Groups that ended longer ago than that are reported as gaps, and those that this reader has got expire.
+    pub(crate) fn expire_after(&mut self, lifetime: Lifetime) {
+        self.lifetime = Some(lifetime);
     }
 
     /// A handle that does not count as a reader.
@@ -649,6 +780,7 @@ impl Clone for TrackConsumer {
             synced: self.synced,
             missed: self.missed.clone(),
             place: Place::default(),
+            lifetime: self.lifetime.clone(),
         }
     }
 }

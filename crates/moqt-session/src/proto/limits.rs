@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::model::CacheBudget;
+
 /// Limits on what a peer can make a session hold. Reaching one refuses the request, or ends the session where
 /// nothing smaller can be refused, with the code for "too many".
 ///
@@ -29,6 +31,9 @@ pub struct Limits {
     pub lag_age: Duration,
     /// Payload of such groups that may wait for one subscription.
     pub lag_bytes: u64,
+    /// What groups of the peer may hold in memory, together with those of all sessions that are given a clone of the
+    /// same budget. Unlimited by default, but for the [`Retention`](crate::Retention) of each track.
+    pub cache: CacheBudget,
     /// Control bytes that wait for a peer that does not read them, for each stream.
     pub outbox_bytes: usize,
     /// From the connection to the end of the handshake.
@@ -53,6 +58,7 @@ impl Default for Limits {
             groups: 1024,
             lag_age: Duration::from_secs(10),
             lag_bytes: 16 << 20,
+            cache: CacheBudget::unlimited(),
             outbox_bytes: 1 << 20,
             handshake: Duration::from_secs(10),
             first_message: Duration::from_secs(10),
