@@ -37,11 +37,13 @@
 //! **Fetches**: a group that is held, or runs, of a track that comes from upstream is served from here. Another one is
 //! fetched from the session that announced the track, and not kept.
 
+mod addresses;
 mod args;
 mod downstream;
 mod error;
 mod http;
 mod log;
+mod memory;
 mod options;
 mod relay;
 pub mod router;

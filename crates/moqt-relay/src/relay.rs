@@ -9,16 +9,17 @@ use std::{
     },
 };
 
-use moqt::{Fingerprint, Namespace, Server, ServerOptions};
+use moqt::{CacheBudget, Fingerprint, Incoming, Namespace, Server, ServerOptions};
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
     time::timeout,
 };
 use tracing::{error, warn};
 
 use crate::{
+    addresses::{Addresses, Place, Source},
     error::StartError,
     http,
     options::{Limits, Listen, Options},
@@ -46,12 +47,51 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) sessions: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
+    /// Sessions, and clients in their handshakes, by source.
+    pub(crate) session_addresses: Arc<Addresses>,
+    handshake_addresses: Arc<Addresses>,
+    cache: CacheBudget,
+    pub(crate) refusals: Refusals,
+    /// Clients that were asked to prove their addresses.
+    retried: AtomicU64,
+    /// Clients that did not come through their handshakes.
+    pub(crate) failed_handshakes: AtomicU64,
     settings: Arc<Settings>,
     scopes: Mutex<BTreeMap<String, Arc<Scope>>>,
     next_session: AtomicU64,
     scope_by_host: bool,
     pub(crate) fingerprint: Option<Fingerprint>,
     closing: watch::Sender<bool>,
+}
+
+/// Room for one client to do its handshakes in.
+#[derive(Debug)]
+pub(crate) struct HandshakePlace {
+    _place: OwnedSemaphorePermit,
+    _from: Place,
+}
+
+/// How often each limit of the relay turned somebody away.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    pub(crate) sessions: AtomicU64,
+    pub(crate) sessions_per_address: AtomicU64,
+    pub(crate) handshakes: AtomicU64,
+    pub(crate) handshakes_per_address: AtomicU64,
+}
+
+impl Refusals {
+    /// By the names of the limits.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        [
+            ("sessions", &self.sessions),
+            ("sessions_per_address", &self.sessions_per_address),
+            ("handshakes", &self.handshakes),
+            ("handshakes_per_address", &self.handshakes_per_address),
+        ]
+        .into_iter()
+        .map(|(name, count)| (name, count.load(Ordering::Relaxed)))
+    }
 }
 
 /// Waits for the relay to close.
@@ -68,6 +108,34 @@ impl Closing {
 impl Shared {
     pub(crate) fn closing(&self) -> Closing {
         Closing(self.closing.subscribe())
+    }
+
+    /// Whether a client may begin its handshakes; otherwise it is told.
+    fn admit(&self, incoming: Incoming) -> Option<(Incoming, HandshakePlace)> {
+        let source = Source::from(incoming.remote_address().ip());
+        let limits = &self.limits;
+        let under_way = limits.handshakes.saturating_sub(self.handshakes.available_permits());
+        if !incoming.is_validated()
+            && (under_way >= limits.unproven_handshakes
+                || self.handshake_addresses.count(source) >= limits.unproven_handshakes / 4)
+        {
+            // Whose address it is has to be known before it counts against anybody.
+            self.retried.fetch_add(1, Ordering::Relaxed);
+            incoming.retry();
+            return None;
+        }
+        let place = Arc::clone(&self.handshakes).try_acquire_owned().ok();
+        let Some(place) = place else {
+            self.refusals.handshakes.fetch_add(1, Ordering::Relaxed);
+            incoming.refuse();
+            return None;
+        };
+        let Some(from) = self.handshake_addresses.enter(source, limits.handshakes_per_address) else {
+            self.refusals.handshakes_per_address.fetch_add(1, Ordering::Relaxed);
+            incoming.refuse();
+            return None;
+        };
+        Some((incoming, HandshakePlace { _place: place, _from: from }))
     }
 
     fn scopes(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Scope>>> {
@@ -156,7 +224,9 @@ impl Relay {
     /// # Errors
     ///
     /// Where it cannot listen, and why; [`StartError::hint`] says what helps.
-    pub fn bind(options: Options) -> Result<Self, StartError> {
+    pub fn bind(mut options: Options) -> Result<Self, StartError> {
+        let cache = CacheBudget::new(options.cache_bytes);
+        options.session.limits.cache = cache.clone();
         let mut servers = Vec::new();
         let mut http = Vec::new();
         for listen in &options.listen {
@@ -183,6 +253,12 @@ impl Relay {
         let shared = Shared {
             sessions: Arc::new(Semaphore::new(limits.sessions.min(Semaphore::MAX_PERMITS))),
             handshakes: Arc::new(Semaphore::new(limits.handshakes.min(Semaphore::MAX_PERMITS))),
+            session_addresses: Arc::default(),
+            handshake_addresses: Arc::default(),
+            cache,
+            refusals: Refusals::default(),
+            retried: AtomicU64::new(0),
+            failed_handshakes: AtomicU64::new(0),
             limits,
             settings: Arc::new(settings),
             scopes: Mutex::default(),
@@ -215,10 +291,19 @@ impl Relay {
         for listener in http {
             parts.spawn(http::serve(listener, Arc::clone(&shared)));
         }
-        while let Some(part) = parts.join_next().await {
-            if let Err(failure) = part {
-                error!(%failure, "part of the relay failed");
+        let cache = shared.cache.clone();
+        drop(shared);
+        let all = async {
+            while let Some(part) = parts.join_next().await {
+                if let Err(failure) = part {
+                    error!(%failure, "part of the relay failed");
+                }
             }
+        };
+        tokio::select! {
+            biased;
+            () = all => {}
+            () = cache.sweep() => {}
         }
         drop(ended);
     }
@@ -260,11 +345,8 @@ async fn accept(server: Server, shared: Arc<Shared>) {
             }
             incoming = server.accept() => {
                 let Some(incoming) = incoming else { break };
-                match Arc::clone(&shared.handshakes).try_acquire_owned() {
-                    Ok(permit) => {
-                        sessions.spawn(serve(Arc::clone(&shared), incoming, permit));
-                    }
-                    Err(_) => incoming.refuse(),
+                if let Some((incoming, place)) = shared.admit(incoming) {
+                    sessions.spawn(serve(Arc::clone(&shared), incoming, place));
                 }
             }
         }
@@ -294,6 +376,16 @@ pub struct Counters {
     pub upstream_total: u64,
     /// Groups fetched upstream since the start, because they were not held here.
     pub fetched_total: u64,
+    /// Groups that are held.
+    pub cached_groups: u64,
+    /// Bytes that they hold; see [`Options::cache_bytes`].
+    pub cache_bytes: u64,
+    /// Groups let go of because they held more than that, since the start.
+    pub evicted_total: u64,
+    /// Clients that were asked to prove their addresses, since the start.
+    pub retried_total: u64,
+    /// Clients turned away at a limit of the relay, since the start.
+    pub refused_total: u64,
 }
 
 /// What can be asked of a relay while it runs. Clones are handles to the same relay.
@@ -338,6 +430,11 @@ impl Handle {
             scopes: scopes.len(),
             upstream_total: self.shared.settings.subscribed.load(Ordering::Relaxed),
             fetched_total: self.shared.settings.fetched.load(Ordering::Relaxed),
+            cached_groups: self.shared.cache.groups(),
+            cache_bytes: self.shared.cache.held(),
+            evicted_total: self.shared.cache.evicted(),
+            retried_total: self.shared.retried.load(Ordering::Relaxed),
+            refused_total: self.shared.refusals.all().map(|(_, count)| count).sum(),
             ..Counters::default()
         };
         for scope in scopes {
