@@ -13,12 +13,14 @@
 mod dialect;
 mod driver;
 mod error;
+mod meters;
 mod model;
 mod origin;
 mod proto;
 mod session;
 
 pub use error::{GroupError, PeerMisbehaved, Reason, RequestError, SessionError, TrackError};
+pub use meters::Meters;
 pub use model::{
     AnnounceConsumer, AnnounceProducer, Announced, CacheBudget, CreateGroupError, FrameConsumer, FrameMeta,
     FrameProducer, GroupConsumer, GroupKey, GroupProducer, Interest, OrderedGroups, OrderedItem, Retention,

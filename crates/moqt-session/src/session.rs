@@ -24,6 +24,7 @@ use crate::{
     dialect::Offer,
     driver,
     error::{RequestError, SessionError},
+    meters::Meters,
     model::{AnnounceConsumer, Interest, Retention, TrackConsumer, TrackInfo},
     origin::Origin,
     proto::{Info, Limits, RequestId, Subscribe, SubscribeUpdate},
@@ -42,6 +43,8 @@ pub struct Config {
     pub path: Option<String>,
     /// What the peer may make grow.
     pub limits: Limits,
+    /// Where it is counted what the session does.
+    pub meters: Meters,
 }
 
 impl Default for Config {
@@ -51,6 +54,7 @@ impl Default for Config {
             unmarked_04: Version::TRANSFORK_04_RS12,
             path: None,
             limits: Limits::default(),
+            meters: Meters::default(),
         }
     }
 }
@@ -175,7 +179,9 @@ impl Config {
             path: self.path.clone(),
             carrier_has_url: connection.carrier() == moqt_transport::Carrier::WebTransport,
         };
-        (offer, self.limits.clone())
+        let mut limits = self.limits.clone();
+        limits.meters = self.meters.clone();
+        (offer, limits)
     }
 }
 

@@ -201,7 +201,7 @@ impl<C: Connection> Driver<C> {
                 return;
             }
         };
-        reader.expire_after(serving.lifetime.clone());
+        reader.serve(serving.lifetime.clone(), self.limits.meters.clone());
         serving.info = reader.info();
         serving.accounts.starts_at(reader.start());
         serving.past = reader.latest().filter(|_| serving.wish.first.is_some());
@@ -451,6 +451,9 @@ impl<C: Connection> Driver<C> {
     pub(super) fn watched(&mut self, request: RequestId, interest: Interest) {
         debug!(request = request.0, "peer watches names");
         let names = self.origin.watch(interest);
+        if !self.endpoint.watch_holds(request, names.holds()) {
+            return;
+        }
         self.feed(request, names);
     }
 
@@ -481,6 +484,9 @@ impl<C: Connection> Driver<C> {
         match event {
             Some(event) => {
                 self.endpoint.announce(request, &event);
+                if !self.endpoint.watch_holds(request, names.holds()) {
+                    return;
+                }
                 self.feed(request, names);
             }
             None => self.endpoint.end_announce(request),

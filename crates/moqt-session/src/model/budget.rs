@@ -40,6 +40,9 @@ struct Shared {
     held: AtomicU64,
     groups: AtomicU64,
     evicted: AtomicU64,
+    groups_total: AtomicU64,
+    payload_total: AtomicU64,
+    oversized: AtomicU64,
     accounts: Mutex<Accounts>,
     /// One at a time lets go of groups, so that nobody lets go of more than is needed. Taken before any other lock.
     reclaiming: Mutex<()>,
@@ -99,6 +102,9 @@ impl CacheBudget {
                 held: AtomicU64::new(0),
                 groups: AtomicU64::new(0),
                 evicted: AtomicU64::new(0),
+                groups_total: AtomicU64::new(0),
+                payload_total: AtomicU64::new(0),
+                oversized: AtomicU64::new(0),
                 accounts: Mutex::default(),
                 reclaiming: Mutex::default(),
             }),
@@ -139,6 +145,28 @@ impl CacheBudget {
     #[must_use]
     pub fn evicted(&self) -> u64 {
         self.shared.evicted.load(Ordering::Relaxed)
+    }
+
+    /// Groups that began, since the start.
+    #[must_use]
+    pub fn groups_total(&self) -> u64 {
+        self.shared.groups_total.load(Ordering::Relaxed)
+    }
+
+    /// Payload bytes that came, since the start.
+    #[must_use]
+    pub fn payload_total(&self) -> u64 {
+        self.shared.payload_total.load(Ordering::Relaxed)
+    }
+
+    /// Groups that were given up because they alone grew too large, since the start.
+    #[must_use]
+    pub fn oversized(&self) -> u64 {
+        self.shared.oversized.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn was_oversized(&self) {
+        self.shared.oversized.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Lets go of what is too old, four times a second, for ever. One task for all tracks: without it, a track looks at
@@ -298,6 +326,11 @@ impl Account {
 
     pub(super) fn group_begins(&self) {
         self.budget.shared.groups.fetch_add(1, Ordering::Relaxed);
+        self.budget.shared.groups_total.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn came(&self, payload: u64) {
+        self.budget.shared.payload_total.fetch_add(payload, Ordering::Relaxed);
     }
 
     pub(super) fn group_goes(&self) {

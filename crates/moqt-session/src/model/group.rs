@@ -18,7 +18,10 @@ use super::{
     track::TrackShared,
     wait::{Place, WaitList, Waiting},
 };
-use crate::error::{GroupError, Reason};
+use crate::{
+    error::{GroupError, Reason},
+    meters::{Meters, Sending},
+};
 
 /// A payload slice shorter than this is copied when it is kept: it may hold more of what the caller has alive.
 const COPY_BELOW: usize = 512;
@@ -398,6 +401,7 @@ impl GroupShared {
         }
         let chunk = if chunk.len() < self.copy_below { Bytes::copy_from_slice(&chunk) } else { chunk };
         let len = chunk.len();
+        self.account.came(len as u64);
         let end = state.chunks.len() + 1;
         let Some(frame) = state.frames.last_mut() else {
             return Err(GroupError::WrongSize);
@@ -432,6 +436,7 @@ impl GroupShared {
     }
 
     fn too_large(&self, state: &mut State) -> GroupError {
+        self.account.budget().was_oversized();
         state.end = Some(Err(GroupError::TooLarge));
         state.ended_at = Some(now());
         state.readers.wake();
@@ -481,6 +486,8 @@ pub struct GroupConsumer {
     reading: Option<Arc<oneshot::Sender<Infallible>>>,
     /// How long the group is of use to this reader.
     lifetime: Option<Lifetime>,
+    /// Counts what is taken to be sent.
+    sending: Option<Sending>,
 }
 
 impl GroupConsumer {
@@ -494,12 +501,14 @@ impl GroupConsumer {
             expiry: Place::default(),
             reading: None,
             lifetime: None,
+            sending: None,
         }
     }
 
-    /// The group is of no use to this reader when it is older than that.
-    pub(super) fn expiring(mut self, lifetime: Option<Lifetime>) -> Self {
+    /// The group is read to be sent to a peer, and of no use to it when it is older than that.
+    pub(crate) fn served(mut self, lifetime: Option<Lifetime>, meters: Option<&Meters>) -> Self {
         self.lifetime = lifetime;
+        self.sending = meters.map(Meters::sends);
         self
     }
 
@@ -665,6 +674,9 @@ impl GroupConsumer {
         let mut taken = 0;
         while taken < max {
             let Some(part) = self.step(&state) else { break };
+            if let (Some(sending), Part::Chunk(chunk)) = (&self.sending, &part) {
+                sending.took(chunk.len() as u64);
+            }
             parts.push(part);
             taken += 1;
         }
@@ -746,6 +758,7 @@ impl Clone for GroupConsumer {
             expiry: Place::default(),
             reading: self.reading.clone(),
             lifetime: self.lifetime.clone(),
+            sending: None,
         }
     }
 }

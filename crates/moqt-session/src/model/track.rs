@@ -17,7 +17,10 @@ use super::{
     terms::{CreateGroupError, Lifetime, Retention, Start, TrackEvent, TrackInfo},
     wait::{Place, WaitList, Waiting},
 };
-use crate::error::{Reason, TrackError};
+use crate::{
+    error::{Reason, TrackError},
+    meters::Meters,
+};
 
 /// Numbers that will not come.
 #[derive(Clone, Copy, Debug)]
@@ -147,6 +150,7 @@ impl TrackShared {
             missed: VecDeque::new(),
             place: Place::default(),
             lifetime: None,
+            meters: None,
         }
     }
 
@@ -554,6 +558,18 @@ impl TrackProducer {
         .await;
     }
 
+    /// What the publisher says of the track.
+    pub(crate) fn info(&self) -> TrackInfo {
+        self.shared.lock().info
+    }
+
+    /// Gives up a group that has not come whole.
+    pub(crate) fn give_up(&self, sequence: u64, reason: Reason) {
+        if let Some(held) = self.shared.lock().groups.get(&sequence) {
+            held.group.give_up(reason);
+        }
+    }
+
     /// What the groups of the track hold, counted anew.
     #[cfg(test)]
     pub(crate) fn holds(&self) -> u64 {
@@ -596,8 +612,9 @@ pub struct TrackConsumer {
     /// Gaps that it comes too late for, to be told first.
     missed: VecDeque<(u64, u64)>,
     place: Place,
-    /// How long a group is of use to this reader.
+    /// How long a group is of use to the peer that is served, and where it is counted what it is sent.
     lifetime: Option<Lifetime>,
+    meters: Option<Meters>,
 }
 
 impl TrackConsumer {
@@ -724,7 +741,8 @@ impl TrackConsumer {
                         self.missed.push_back((sequence, sequence));
                         continue;
                     }
-                    let group = GroupConsumer::new(Arc::clone(group)).expiring(self.lifetime.clone());
+                    let group = GroupConsumer::new(Arc::clone(group))
+                        .served(self.lifetime.clone(), self.meters.as_ref());
                     return Poll::Ready(Ok(Some(TrackEvent::Group(group))));
                 }
                 (_, Some((place, Gap { first, last, reason, .. }))) => {
@@ -748,9 +766,10 @@ impl TrackConsumer {
         }
     }
 
-    /// Groups that ended longer ago than that are reported as gaps, and those that this reader has got expire.
-    pub(crate) fn expire_after(&mut self, lifetime: Lifetime) {
-        self.lifetime = Some(lifetime);
+    /// What comes is sent to a peer. Groups that ended longer ago than `lifetime` are reported as gaps, and those that
+    /// this reader has got expire.
+    pub(crate) fn serve(&mut self, lifetime: Lifetime, meters: Meters) {
+        (self.lifetime, self.meters) = (Some(lifetime), Some(meters));
     }
 
     /// A handle that does not count as a reader.
@@ -781,6 +800,7 @@ impl Clone for TrackConsumer {
             missed: self.missed.clone(),
             place: Place::default(),
             lifetime: self.lifetime.clone(),
+            meters: self.meters.clone(),
         }
     }
 }
