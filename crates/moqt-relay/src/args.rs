@@ -110,7 +110,7 @@ pub struct Args {
     )]
     pub tls_generate: Vec<String>,
 
-    /// Serve /certificate.sha256, /fingerprint, /health and /announced over HTTP on this TCP address
+    /// Serve /certificate.sha256, /fingerprint, /health, /metrics and /announced over HTTP on this TCP address
     #[arg(long, value_name = "ADDR", env = "MOQT_HTTP")]
     pub http: Option<SocketAddr>,
 

@@ -39,11 +39,13 @@
 
 mod addresses;
 mod args;
+mod counters;
 mod downstream;
 mod error;
 mod http;
 mod log;
 mod memory;
+mod metrics;
 mod options;
 mod relay;
 pub mod router;
@@ -55,9 +57,10 @@ mod welcome;
 
 pub use self::{
     args::{Args, Bind, CongestionArg, Transfork04},
+    counters::Counters,
     error::{Interrupted, StartError, Usage, exit_code},
     log::LogArgs,
     options::{Limits, Listen, Options},
-    relay::{Counters, Handle, Relay},
+    relay::{Handle, Relay},
     run::run,
 };

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use moqt::{CacheBudget, Fingerprint, Incoming, Namespace, Server, ServerOptions};
+use moqt::{CacheBudget, Fingerprint, Incoming, Meters, Namespace, Server, ServerOptions};
 use tokio::{
     net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -20,6 +20,7 @@ use tracing::{error, warn};
 
 use crate::{
     addresses::{Addresses, Place, Source},
+    counters::{Carriers, Counters, Refusals},
     error::StartError,
     http,
     options::{Limits, Listen, Options},
@@ -46,17 +47,19 @@ pub struct Relay {
 pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) sessions: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
+    pub(crate) handshakes: Arc<Semaphore>,
     /// Sessions, and clients in their handshakes, by source.
     pub(crate) session_addresses: Arc<Addresses>,
     handshake_addresses: Arc<Addresses>,
-    cache: CacheBudget,
+    pub(crate) cache: CacheBudget,
+    pub(crate) meters: Meters,
+    pub(crate) carriers: Arc<Carriers>,
     pub(crate) refusals: Refusals,
     /// Clients that were asked to prove their addresses.
-    retried: AtomicU64,
+    pub(crate) retried: AtomicU64,
     /// Clients that did not come through their handshakes.
     pub(crate) failed_handshakes: AtomicU64,
-    settings: Arc<Settings>,
+    pub(crate) settings: Arc<Settings>,
     scopes: Mutex<BTreeMap<String, Arc<Scope>>>,
     next_session: AtomicU64,
     scope_by_host: bool,
@@ -69,29 +72,6 @@ pub(crate) struct Shared {
 pub(crate) struct HandshakePlace {
     _place: OwnedSemaphorePermit,
     _from: Place,
-}
-
-/// How often each limit of the relay turned somebody away.
-#[derive(Debug, Default)]
-pub(crate) struct Refusals {
-    pub(crate) sessions: AtomicU64,
-    pub(crate) sessions_per_address: AtomicU64,
-    pub(crate) handshakes: AtomicU64,
-    pub(crate) handshakes_per_address: AtomicU64,
-}
-
-impl Refusals {
-    /// By the names of the limits.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        [
-            ("sessions", &self.sessions),
-            ("sessions_per_address", &self.sessions_per_address),
-            ("handshakes", &self.handshakes),
-            ("handshakes_per_address", &self.handshakes_per_address),
-        ]
-        .into_iter()
-        .map(|(name, count)| (name, count.load(Ordering::Relaxed)))
-    }
 }
 
 /// Waits for the relay to close.
@@ -114,9 +94,8 @@ impl Shared {
     fn admit(&self, incoming: Incoming) -> Option<(Incoming, HandshakePlace)> {
         let source = Source::from(incoming.remote_address().ip());
         let limits = &self.limits;
-        let under_way = limits.handshakes.saturating_sub(self.handshakes.available_permits());
         if !incoming.is_validated()
-            && (under_way >= limits.unproven_handshakes
+            && (self.handshakes_under_way() >= limits.unproven_handshakes
                 || self.handshake_addresses.count(source) >= limits.unproven_handshakes / 4)
         {
             // Whose address it is has to be known before it counts against anybody.
@@ -138,7 +117,7 @@ impl Shared {
         Some((incoming, HandshakePlace { _place: place, _from: from }))
     }
 
-    fn scopes(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Scope>>> {
+    pub(crate) fn scopes(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Scope>>> {
         self.scopes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -256,6 +235,8 @@ impl Relay {
             session_addresses: Arc::default(),
             handshake_addresses: Arc::default(),
             cache,
+            meters: options.session.meters.clone(),
+            carriers: Arc::default(),
             refusals: Refusals::default(),
             retried: AtomicU64::new(0),
             failed_handshakes: AtomicU64::new(0),
@@ -360,34 +341,6 @@ async fn accept(server: Server, shared: Arc<Shared>) {
     let _ = timeout(shared.limits.close, server.wait_idle()).await;
 }
 
-/// Numbers about a relay.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Counters {
-    /// Sessions that are open.
-    pub sessions: usize,
-    /// Scopes with at least one session.
-    pub scopes: usize,
-    /// Names that are announced.
-    pub announced: usize,
-    /// Tracks that come from upstream for new subscribers to join.
-    pub upstream: usize,
-    /// Subscriptions made upstream since the start.
-    pub upstream_total: u64,
-    /// Groups fetched upstream since the start, because they were not held here.
-    pub fetched_total: u64,
-    /// Groups that are held.
-    pub cached_groups: u64,
-    /// Bytes that they hold; see [`Options::cache_bytes`].
-    pub cache_bytes: u64,
-    /// Groups let go of because they held more than that, since the start.
-    pub evicted_total: u64,
-    /// Clients that were asked to prove their addresses, since the start.
-    pub retried_total: u64,
-    /// Clients turned away at a limit of the relay, since the start.
-    pub refused_total: u64,
-}
-
 /// What can be asked of a relay while it runs. Clones are handles to the same relay.
 #[derive(Clone, Debug)]
 pub struct Handle {
@@ -419,30 +372,7 @@ impl Handle {
     /// How much is going on.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        let scopes: Vec<_> = self.shared.scopes().values().cloned().collect();
-        let mut counters = Counters {
-            sessions: self
-                .shared
-                .limits
-                .sessions
-                .min(Semaphore::MAX_PERMITS)
-                .saturating_sub(self.shared.sessions.available_permits()),
-            scopes: scopes.len(),
-            upstream_total: self.shared.settings.subscribed.load(Ordering::Relaxed),
-            fetched_total: self.shared.settings.fetched.load(Ordering::Relaxed),
-            cached_groups: self.shared.cache.groups(),
-            cache_bytes: self.shared.cache.held(),
-            evicted_total: self.shared.cache.evicted(),
-            retried_total: self.shared.retried.load(Ordering::Relaxed),
-            refused_total: self.shared.refusals.all().map(|(_, count)| count).sum(),
-            ..Counters::default()
-        };
-        for scope in scopes {
-            let (announced, upstream) = scope.counts();
-            counters.announced += announced;
-            counters.upstream += upstream;
-        }
-        counters
+        self.shared.counters()
     }
 
     /// Stops accepting and closes all sessions, within [`Limits::close`].

@@ -43,6 +43,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, incoming: Incoming, handshake: Ha
     let membership = Membership::new(&shared, request.authority(), request.path());
     let id = membership.session.0;
     let (carrier, version) = (request.carrier(), request.version());
+    let _open = shared.carriers.enter(carrier);
     info!(id, %remote, ?carrier, %version, scope = membership.name(), "session began");
     let session = request.start(Arc::new(Downstream::new(Arc::clone(membership.scope()))));
     membership.scope().attach(membership.session, session.subscriber());
