@@ -31,7 +31,8 @@ impl Default for TrackInfo {
     }
 }
 
-/// What a track keeps for readers that come late or fall behind. The newest group is always kept.
+/// What a track keeps for readers that come late or fall behind. The newest group is kept, unless the newest groups of
+/// all tracks alone exceed their [`CacheBudget`](crate::CacheBudget).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// How long after its end a group is kept, and how long a group behind the newest may stand still; less where
