@@ -115,7 +115,7 @@ impl GroupConsumer {
     ///
     /// - [`GroupError::Reset`]: the publisher gave the group up. Frames already returned stand. Of a fetch, this is the
     ///   refusal too.
-    /// - [`GroupError::Expired`]: this reader fell behind the track's [`Retention`].
+    /// - [`GroupError::Expired`]: this reader fell behind the track's [`Retention`](crate::Retention).
     ///
     /// # Cancel safety
     ///
