@@ -28,7 +28,7 @@ pub struct Counters {
     pub fetched_total: u64,
     /// Groups that are held.
     pub cached_groups: u64,
-    /// Bytes that they hold; see [`Options::cache_bytes`].
+    /// Bytes that they hold; see [`Options::cache_bytes`](crate::Options::cache_bytes).
     pub cache_bytes: u64,
     /// Groups let go of because they held more than that, since the start.
     pub evicted_total: u64,
