@@ -91,6 +91,7 @@ const TABLE: &[Row] = &[
             "axum",
             "bytes",
             "clap",
+            "prometheus-client",
             "serde",
             "serde_json",
             "thiserror",

@@ -110,7 +110,7 @@ pub struct Args {
     )]
     pub tls_generate: Vec<String>,
 
-    /// Serve /certificate.sha256, /fingerprint, /health and /announced over HTTP on this TCP address
+    /// Serve /certificate.sha256, /fingerprint, /health, /metrics and /announced over HTTP on this TCP address
     #[arg(long, value_name = "ADDR", env = "MOQT_HTTP")]
     pub http: Option<SocketAddr>,
 
@@ -150,6 +150,10 @@ pub struct Args {
     #[arg(long, value_name = "N", env = "MOQT_MAX_SESSIONS", default_value_t = 10_000)]
     pub max_sessions: usize,
 
+    /// Most sessions at a time from one IPv4 address or IPv6 /64; with --dev as many as --max-sessions
+    #[arg(long, value_name = "N", env = "MOQT_MAX_SESSIONS_PER_ADDRESS", default_value_t = 1000)]
+    pub max_sessions_per_address: usize,
+
     /// How long finished groups are kept for late or slow subscribers; the latest is always kept
     #[arg(
         long,
@@ -159,6 +163,30 @@ pub struct Args {
         value_parser = duration
     )]
     pub cache_age: Duration,
+
+    /// Most memory for groups of all tracks together, such as 512MiB; a quarter of the machine's, and at most 1GiB,
+    /// unless given
+    #[arg(long, value_name = "SIZE", env = "MOQT_CACHE_BYTES", value_parser = size)]
+    pub cache_bytes: Option<u64>,
+}
+
+/// A number of bytes: `65536`, `64KiB`, `512MiB`, `1GiB`.
+fn size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no size, such as 65536, 512MiB or 1GiB");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let unit: u64 = match unit {
+        "" | "B" => 1,
+        "KB" => 1000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(unit).ok_or_else(wrong)
 }
 
 /// A number with a unit: `500ms`, `10s`, `2m`, `1h`.
@@ -198,6 +226,18 @@ mod tests {
         assert_eq!(bind.transfork_04, Some(Transfork04::Rs9));
         for wrong in ["", "4443", "localhost:4443", "[::]:4443,", "[::]:1,transfork-04=rs10", "[::]:1,x=y"] {
             assert!(wrong.parse::<Bind>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_may_have_units() {
+        for (text, bytes) in [("0", 0), ("65536", 65_536), ("7B", 7), ("64KiB", 65_536), ("3MB", 3_000_000)] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for wrong in
+            ["", "MiB", "1.5GiB", "-1", "1TB", "1 GiB", "99999999999999999999", "18446744073709551615KB"]
+        {
+            assert!(size(wrong).is_err(), "{wrong}");
         }
     }
 

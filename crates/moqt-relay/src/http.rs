@@ -27,7 +27,11 @@ use tokio::{
 };
 use tracing::{error, info};
 
-use crate::{error::StartError, relay::Shared};
+use crate::{
+    error::StartError,
+    metrics::{self, Page},
+    relay::Shared,
+};
 
 /// Pages of any origin may ask.
 const ANYBODY: (HeaderName, &str) = (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
@@ -61,6 +65,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let app = Router::new()
         .route("/certificate.sha256", get(fingerprint))
         .route("/fingerprint", get(fingerprint))
+        .route("/metrics", get(metrics))
         .route("/health", get(async || ([ANYBODY], "ok")))
         .route("/announced", get(announced))
         .route("/announced/", get(announced))
@@ -87,6 +92,11 @@ async fn fingerprint(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
         Some(fingerprint) => (StatusCode::OK, [ANYBODY], fingerprint.to_string()),
         None => (StatusCode::NOT_FOUND, [ANYBODY], String::new()),
     }
+}
+
+/// Numbers for Prometheus. Not for pages of other origins.
+async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], Page::new(&shared).text())
 }
 
 /// The names below a prefix, as a JSON array of texts. The query's `scope` is a URL path; without it, `/`.

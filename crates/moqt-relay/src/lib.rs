@@ -37,11 +37,15 @@
 //! **Fetches**: a group that is held, or runs, of a track that comes from upstream is served from here. Another one is
 //! fetched from the session that announced the track, and not kept.
 
+mod addresses;
 mod args;
+mod counters;
 mod downstream;
 mod error;
 mod http;
 mod log;
+mod memory;
+mod metrics;
 mod options;
 mod relay;
 pub mod router;
@@ -53,9 +57,10 @@ mod welcome;
 
 pub use self::{
     args::{Args, Bind, CongestionArg, Transfork04},
+    counters::Counters,
     error::{Interrupted, StartError, Usage, exit_code},
     log::LogArgs,
     options::{Limits, Listen, Options},
-    relay::{Counters, Handle, Relay},
+    relay::{Handle, Relay},
     run::run,
 };

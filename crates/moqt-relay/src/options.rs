@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use moqt::{Certificate, Retention, SessionConfig, TransportOptions, Version};
 
-use crate::router::RouterLimits;
+use crate::{memory::cache_share, router::RouterLimits};
 
 /// How a relay is set up.
 #[derive(Clone, Debug)]
@@ -24,6 +24,9 @@ pub struct Options {
     pub session: SessionConfig,
     /// What is kept of each track for subscribers that come late or fall behind.
     pub retention: Retention,
+    /// Bytes that groups of all tracks may hold together, see [`CacheBudget`](moqt::CacheBudget). Unless it is set, a
+    /// quarter of the memory that there is, and at most 1 GiB.
+    pub cache_bytes: u64,
     /// Whether the host that a client asked for is part of its scope, beside the path. Off, a relay that is reached
     /// by several names is one place; on, it serves each name as if it were alone. Addresses are no names.
     pub scope_by_host: bool,
@@ -43,6 +46,7 @@ impl Options {
             transport: TransportOptions::default(),
             session: SessionConfig::default(),
             retention: Retention::default(),
+            cache_bytes: cache_share(),
             scope_by_host: false,
             limits: Limits::default(),
         }
@@ -88,8 +92,15 @@ impl Listen {
 pub struct Limits {
     /// Sessions at a time.
     pub sessions: usize,
+    /// Sessions at a time from one source: an IPv4 address, or the /64 of an IPv6 address.
+    pub sessions_per_address: usize,
     /// Clients that are in their handshakes at a time.
     pub handshakes: usize,
+    /// Clients from one source that are in their handshakes at a time, and have proven that it is theirs.
+    pub handshakes_per_address: usize,
+    /// Clients in their handshakes, of all sources or a quarter of that of one source, from which on a client has to
+    /// prove its address first. That costs it a round trip, and the relay no memory.
+    pub unproven_handshakes: usize,
     /// What one scope holds.
     pub router: RouterLimits,
     /// How long an upstream session may take to answer a request.
@@ -106,7 +117,10 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             sessions: 10_000,
+            sessions_per_address: 1000,
             handshakes: 1024,
+            handshakes_per_address: 256,
+            unproven_handshakes: 128,
             router: RouterLimits::default(),
             answer: Duration::from_secs(10),
             http_connections: 256,

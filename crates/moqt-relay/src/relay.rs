@@ -9,16 +9,18 @@ use std::{
     },
 };
 
-use moqt::{Fingerprint, Namespace, Server, ServerOptions};
+use moqt::{CacheBudget, Fingerprint, Incoming, Meters, Namespace, Server, ServerOptions};
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
     time::timeout,
 };
 use tracing::{error, warn};
 
 use crate::{
+    addresses::{Addresses, Place, Source},
+    counters::{Carriers, Counters, Refusals},
     error::StartError,
     http,
     options::{Limits, Listen, Options},
@@ -45,13 +47,31 @@ pub struct Relay {
 pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) sessions: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
-    settings: Arc<Settings>,
+    pub(crate) handshakes: Arc<Semaphore>,
+    /// Sessions, and clients in their handshakes, by source.
+    pub(crate) session_addresses: Arc<Addresses>,
+    handshake_addresses: Arc<Addresses>,
+    pub(crate) cache: CacheBudget,
+    pub(crate) meters: Meters,
+    pub(crate) carriers: Arc<Carriers>,
+    pub(crate) refusals: Refusals,
+    /// Clients that were asked to prove their addresses.
+    pub(crate) retried: AtomicU64,
+    /// Clients that did not come through their handshakes.
+    pub(crate) failed_handshakes: AtomicU64,
+    pub(crate) settings: Arc<Settings>,
     scopes: Mutex<BTreeMap<String, Arc<Scope>>>,
     next_session: AtomicU64,
     scope_by_host: bool,
     pub(crate) fingerprint: Option<Fingerprint>,
     closing: watch::Sender<bool>,
+}
+
+/// Room for one client to do its handshakes in.
+#[derive(Debug)]
+pub(crate) struct HandshakePlace {
+    _place: OwnedSemaphorePermit,
+    _from: Place,
 }
 
 /// Waits for the relay to close.
@@ -70,7 +90,34 @@ impl Shared {
         Closing(self.closing.subscribe())
     }
 
-    fn scopes(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Scope>>> {
+    /// Whether a client may begin its handshakes; otherwise it is told.
+    fn admit(&self, incoming: Incoming) -> Option<(Incoming, HandshakePlace)> {
+        let source = Source::from(incoming.remote_address().ip());
+        let limits = &self.limits;
+        if !incoming.is_validated()
+            && (self.handshakes_under_way() >= limits.unproven_handshakes
+                || self.handshake_addresses.count(source) >= limits.unproven_handshakes / 4)
+        {
+            // Whose address it is has to be known before it counts against anybody.
+            self.retried.fetch_add(1, Ordering::Relaxed);
+            incoming.retry();
+            return None;
+        }
+        let place = Arc::clone(&self.handshakes).try_acquire_owned().ok();
+        let Some(place) = place else {
+            self.refusals.handshakes.fetch_add(1, Ordering::Relaxed);
+            incoming.refuse();
+            return None;
+        };
+        let Some(from) = self.handshake_addresses.enter(source, limits.handshakes_per_address) else {
+            self.refusals.handshakes_per_address.fetch_add(1, Ordering::Relaxed);
+            incoming.refuse();
+            return None;
+        };
+        Some((incoming, HandshakePlace { _place: place, _from: from }))
+    }
+
+    pub(crate) fn scopes(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Scope>>> {
         self.scopes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -156,7 +203,9 @@ impl Relay {
     /// # Errors
     ///
     /// Where it cannot listen, and why; [`StartError::hint`] says what helps.
-    pub fn bind(options: Options) -> Result<Self, StartError> {
+    pub fn bind(mut options: Options) -> Result<Self, StartError> {
+        let cache = CacheBudget::new(options.cache_bytes);
+        options.session.limits.cache = cache.clone();
         let mut servers = Vec::new();
         let mut http = Vec::new();
         for listen in &options.listen {
@@ -183,6 +232,14 @@ impl Relay {
         let shared = Shared {
             sessions: Arc::new(Semaphore::new(limits.sessions.min(Semaphore::MAX_PERMITS))),
             handshakes: Arc::new(Semaphore::new(limits.handshakes.min(Semaphore::MAX_PERMITS))),
+            session_addresses: Arc::default(),
+            handshake_addresses: Arc::default(),
+            cache,
+            meters: options.session.meters.clone(),
+            carriers: Arc::default(),
+            refusals: Refusals::default(),
+            retried: AtomicU64::new(0),
+            failed_handshakes: AtomicU64::new(0),
             limits,
             settings: Arc::new(settings),
             scopes: Mutex::default(),
@@ -215,10 +272,19 @@ impl Relay {
         for listener in http {
             parts.spawn(http::serve(listener, Arc::clone(&shared)));
         }
-        while let Some(part) = parts.join_next().await {
-            if let Err(failure) = part {
-                error!(%failure, "part of the relay failed");
+        let cache = shared.cache.clone();
+        drop(shared);
+        let all = async {
+            while let Some(part) = parts.join_next().await {
+                if let Err(failure) = part {
+                    error!(%failure, "part of the relay failed");
+                }
             }
+        };
+        tokio::select! {
+            biased;
+            () = all => {}
+            () = cache.sweep() => {}
         }
         drop(ended);
     }
@@ -260,11 +326,8 @@ async fn accept(server: Server, shared: Arc<Shared>) {
             }
             incoming = server.accept() => {
                 let Some(incoming) = incoming else { break };
-                match Arc::clone(&shared.handshakes).try_acquire_owned() {
-                    Ok(permit) => {
-                        sessions.spawn(serve(Arc::clone(&shared), incoming, permit));
-                    }
-                    Err(_) => incoming.refuse(),
+                if let Some((incoming, place)) = shared.admit(incoming) {
+                    sessions.spawn(serve(Arc::clone(&shared), incoming, place));
                 }
             }
         }
@@ -276,24 +339,6 @@ async fn accept(server: Server, shared: Arc<Shared>) {
     }
     server.close();
     let _ = timeout(shared.limits.close, server.wait_idle()).await;
-}
-
-/// Numbers about a relay.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Counters {
-    /// Sessions that are open.
-    pub sessions: usize,
-    /// Scopes with at least one session.
-    pub scopes: usize,
-    /// Names that are announced.
-    pub announced: usize,
-    /// Tracks that come from upstream for new subscribers to join.
-    pub upstream: usize,
-    /// Subscriptions made upstream since the start.
-    pub upstream_total: u64,
-    /// Groups fetched upstream since the start, because they were not held here.
-    pub fetched_total: u64,
 }
 
 /// What can be asked of a relay while it runs. Clones are handles to the same relay.
@@ -327,25 +372,7 @@ impl Handle {
     /// How much is going on.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        let scopes: Vec<_> = self.shared.scopes().values().cloned().collect();
-        let mut counters = Counters {
-            sessions: self
-                .shared
-                .limits
-                .sessions
-                .min(Semaphore::MAX_PERMITS)
-                .saturating_sub(self.shared.sessions.available_permits()),
-            scopes: scopes.len(),
-            upstream_total: self.shared.settings.subscribed.load(Ordering::Relaxed),
-            fetched_total: self.shared.settings.fetched.load(Ordering::Relaxed),
-            ..Counters::default()
-        };
-        for scope in scopes {
-            let (announced, upstream) = scope.counts();
-            counters.announced += announced;
-            counters.upstream += upstream;
-        }
-        counters
+        self.shared.counters()
     }
 
     /// Stops accepting and closes all sessions, within [`Limits::close`].

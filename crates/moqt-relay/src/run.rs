@@ -77,7 +77,9 @@ fn options(args: Args) -> anyhow::Result<Options> {
         congestion,
         idle_timeout,
         max_sessions,
+        max_sessions_per_address,
         cache_age,
+        cache_bytes,
         scope_by_host,
         ..
     } = args;
@@ -94,7 +96,14 @@ fn options(args: Args) -> anyhow::Result<Options> {
     options.session.unmarked_04 = transfork_04.into();
     options.retention = Retention::max_age(cache_age);
     options.scope_by_host = scope_by_host;
+    options.cache_bytes = cache_bytes.unwrap_or(options.cache_bytes);
     options.limits.sessions = max_sessions;
+    options.limits.sessions_per_address = max_sessions_per_address;
+    if dev {
+        // All clients are on this machine.
+        options.limits.sessions_per_address = max_sessions;
+        options.limits.handshakes_per_address = options.limits.handshakes;
+    }
     Ok(options)
 }
 

@@ -1,18 +1,18 @@
 //! One client, from its first packet to its end.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use moqt::{Announced, Incoming, Namespace, Reason, Session};
-use tokio::sync::OwnedSemaphorePermit;
 use tracing::{Instrument as _, debug, info, info_span, warn};
 
 use crate::{
+    addresses::Source,
     downstream::Downstream,
-    relay::{Membership, Shared},
+    relay::{HandshakePlace, Membership, Shared},
 };
 
 /// Does the handshakes, then serves the session until it is over or the relay closes.
-pub(crate) async fn serve(shared: Arc<Shared>, incoming: Incoming, handshake: OwnedSemaphorePermit) {
+pub(crate) async fn serve(shared: Arc<Shared>, incoming: Incoming, handshake: HandshakePlace) {
     let remote = incoming.remote_address();
     let mut closing = shared.closing();
     let request = tokio::select! {
@@ -24,17 +24,26 @@ pub(crate) async fn serve(shared: Arc<Shared>, incoming: Incoming, handshake: Ow
     let request = match request {
         Ok(request) => request,
         Err(error) => {
+            shared.failed_handshakes.fetch_add(1, Ordering::Relaxed);
             let cause = std::error::Error::source(&error).map(tracing::field::display);
             return debug!(%remote, %error, cause, "client got no session");
         }
     };
     let Ok(_permit) = Arc::clone(&shared.sessions).try_acquire_owned() else {
         warn!(%remote, limit = shared.limits.sessions, "too many sessions");
+        shared.refusals.sessions.fetch_add(1, Ordering::Relaxed);
+        return request.refuse(Reason::TooMany);
+    };
+    let limit = shared.limits.sessions_per_address;
+    let Some(_place) = shared.session_addresses.enter(Source::from(remote.ip()), limit) else {
+        warn!(%remote, limit, "too many sessions from one address");
+        shared.refusals.sessions_per_address.fetch_add(1, Ordering::Relaxed);
         return request.refuse(Reason::TooMany);
     };
     let membership = Membership::new(&shared, request.authority(), request.path());
     let id = membership.session.0;
     let (carrier, version) = (request.carrier(), request.version());
+    let _open = shared.carriers.enter(carrier);
     info!(id, %remote, ?carrier, %version, scope = membership.name(), "session began");
     let session = request.start(Arc::new(Downstream::new(Arc::clone(membership.scope()))));
     membership.scope().attach(membership.session, session.subscriber());

@@ -261,3 +261,57 @@ async fn one_listener_can_have_an_encoding_of_its_own() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_address_has_so_many_sessions_and_others_are_not_kept_out() {
+    bounded(async {
+        let mut options = options();
+        options.limits.sessions_per_address = 2;
+        options = options.listen("127.0.0.2:0".parse().unwrap());
+        let relay = TestRelay::with(options);
+        let first = relay.connect("moqf").await;
+        let _second = relay.connect("https").await;
+        let mut refused = 0;
+        for scheme in SCHEMES {
+            let url = relay.url(scheme, "/");
+            let Ok(session) = relay.client().connect(&url).await else {
+                refused += 1;
+                continue;
+            };
+            let end = session.closed().await;
+            assert!(matches!(end, moqt::SessionError::Closed { reason: Reason::TooMany, .. }), "{end:?}");
+            refused += 1;
+        }
+        assert_eq!((refused, relay.counters().refused_total, relay.counters().sessions), (2, 2, 2));
+        drop(first);
+        until("one is gone", || relay.counters().sessions == 1).await;
+        let third = relay.connect("moqf").await;
+        assert_eq!(relay.counters().sessions, 2);
+        drop(third);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_many_are_in_their_handshakes_a_client_has_to_prove_its_address() {
+    bounded(async {
+        let mut options = options();
+        options.limits.unproven_handshakes = 0;
+        let relay = TestRelay::with(options);
+        for (sessions, scheme) in (1..).zip(SCHEMES) {
+            let peer = relay.connect(scheme).await;
+            let (_cam, _published) = peer.publish("cam");
+            peer.sees("cam").await;
+            assert_eq!(relay.counters().retried_total, sessions);
+        }
+
+        // Beyond what one address may have, it is turned away.
+        let mut options = self::options();
+        options.limits.unproven_handshakes = 0;
+        options.limits.handshakes_per_address = 0;
+        let relay = TestRelay::with(options);
+        assert!(relay.client().connect(&relay.url("moqf", "/")).await.is_err());
+        assert_eq!(relay.counters().refused_total, 1);
+    })
+    .await;
+}

@@ -224,6 +224,9 @@ pub enum GroupError {
     /// Nothing can be added: the group was finished.
     #[error("group is finished")]
     Finished,
+    /// The group never began: its track has ended, or has no number left.
+    #[error("track takes no more groups")]
+    TrackEnded,
 }
 
 impl GroupError {
@@ -235,7 +238,7 @@ impl GroupError {
             Self::Expired => Reason::Expired,
             Self::WrongSize => Reason::WrongSize,
             Self::TooLarge => Reason::TooMany,
-            Self::Finished => Reason::Internal,
+            Self::Finished | Self::TrackEnded => Reason::Internal,
         }
     }
 }

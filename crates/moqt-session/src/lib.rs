@@ -13,16 +13,18 @@
 mod dialect;
 mod driver;
 mod error;
+mod meters;
 mod model;
 mod origin;
 mod proto;
 mod session;
 
 pub use error::{GroupError, PeerMisbehaved, Reason, RequestError, SessionError, TrackError};
+pub use meters::Meters;
 pub use model::{
-    AnnounceConsumer, AnnounceProducer, Announced, DuplicateGroup, FrameConsumer, FrameMeta, FrameProducer,
-    GroupConsumer, GroupKey, GroupProducer, Interest, OrderedGroups, OrderedItem, Retention, Start,
-    TrackConsumer, TrackEvent, TrackInfo, TrackProducer, WeakTrack,
+    AnnounceConsumer, AnnounceProducer, Announced, CacheBudget, CreateGroupError, FrameConsumer, FrameMeta,
+    FrameProducer, GroupConsumer, GroupKey, GroupProducer, Interest, OrderedGroups, OrderedItem, Retention,
+    Start, TrackConsumer, TrackEvent, TrackInfo, TrackProducer, WeakTrack,
 };
 pub use origin::{AlreadyPublished, FetchRequest, InfoRequest, Origin, Published, TrackRequest, Tracks};
 pub use proto::{Gap, Info, Limits, Subscribe, SubscribeUpdate};

@@ -24,6 +24,7 @@ use crate::{
     dialect::Offer,
     driver,
     error::{RequestError, SessionError},
+    meters::Meters,
     model::{AnnounceConsumer, Interest, Retention, TrackConsumer, TrackInfo},
     origin::Origin,
     proto::{Info, Limits, RequestId, Subscribe, SubscribeUpdate},
@@ -42,6 +43,8 @@ pub struct Config {
     pub path: Option<String>,
     /// What the peer may make grow.
     pub limits: Limits,
+    /// Where it is counted what the session does.
+    pub meters: Meters,
 }
 
 impl Default for Config {
@@ -51,6 +54,7 @@ impl Default for Config {
             unmarked_04: Version::TRANSFORK_04_RS12,
             path: None,
             limits: Limits::default(),
+            meters: Meters::default(),
         }
     }
 }
@@ -175,7 +179,9 @@ impl Config {
             path: self.path.clone(),
             carrier_has_url: connection.carrier() == moqt_transport::Carrier::WebTransport,
         };
-        (offer, self.limits.clone())
+        let mut limits = self.limits.clone();
+        limits.meters = self.meters.clone();
+        (offer, limits)
     }
 }
 
@@ -322,6 +328,9 @@ pub struct SubscribeOptions {
     pub first: Option<u64>,
     /// Last group; `None` without end.
     pub last: Option<u64>,
+    /// How long after its end a group is still of use; `None` for as long as it is kept. Versions before and after
+    /// Transfork 03 do not tell the publisher.
+    pub max_age: Option<Duration>,
     /// What is kept here for readers that fall behind.
     pub retention: Retention,
 }
@@ -333,6 +342,7 @@ impl Default for SubscribeOptions {
             order: GroupOrder::Default,
             first: None,
             last: None,
+            max_age: None,
             retention: Retention::default(),
         }
     }
@@ -363,8 +373,8 @@ impl Subscriber {
         name: FullTrackName,
         options: SubscribeOptions,
     ) -> Result<Subscription, RequestError> {
-        let SubscribeOptions { priority, order, first, last, retention } = options;
-        let wish = Subscribe { id: 0, name, priority, order, max_age: None, first, last };
+        let SubscribeOptions { priority, order, first, last, max_age, retention } = options;
+        let wish = Subscribe { id: 0, name, priority, order, max_age, first, last };
         let granted = self
             .session
             .inner

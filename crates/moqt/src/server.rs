@@ -122,10 +122,22 @@ pub enum AcceptError {
 }
 
 impl Incoming {
-    /// Where the client says it is.
+    /// Where the client says it is; proven only if [`is_validated`](Self::is_validated).
     #[must_use]
     pub fn remote_address(&self) -> SocketAddr {
         self.inner.remote_address()
+    }
+
+    /// Whether the client has proven that it receives packets at its address.
+    #[must_use]
+    pub fn is_validated(&self) -> bool {
+        self.inner.is_validated()
+    }
+
+    /// Asks the client to prove its address and to come again; at the cost of a round trip, and of no memory. Refuses
+    /// a client that has proven it already.
+    pub fn retry(self) {
+        self.inner.retry();
     }
 
     /// Tells the client that it is not wanted.

@@ -22,6 +22,8 @@ pub(super) struct Reader<R> {
     stream: R,
     decoder: StreamDecoder,
     index: u64,
+    /// Bytes that have come since they were last counted.
+    came: u64,
 }
 
 /// What a control stream brought.
@@ -43,7 +45,7 @@ impl<R: RecvStream> Reader<R> {
         stream: R,
         decoder: StreamDecoder,
     ) -> Self {
-        Self { request, kind, sender, dialect, stream, decoder, index: 0 }
+        Self { request, kind, sender, dialect, stream, decoder, index: 0, came: 0 }
     }
 
     /// Waits for the next message or the end of the peer's half.
@@ -58,7 +60,10 @@ impl<R: RecvStream> Reader<R> {
                 Err(error) => return Read::Misbehaved(error.into()),
             }
             match self.stream.read_chunk(CHUNK).await {
-                Ok(Some(chunk)) => self.decoder.push(chunk),
+                Ok(Some(chunk)) => {
+                    self.came += chunk.len() as u64;
+                    self.decoder.push(chunk);
+                }
                 Ok(None) => {
                     return match self.decoder.finish() {
                         Ok(()) => Read::Finished,
@@ -69,6 +74,11 @@ impl<R: RecvStream> Reader<R> {
                 Err(_) => return Read::Lost,
             }
         }
+    }
+
+    /// Bytes that have come since the last call.
+    pub(super) fn came(&mut self) -> u64 {
+        std::mem::take(&mut self.came)
     }
 
     pub(super) fn stop(&mut self, code: Code) {

@@ -103,6 +103,7 @@ impl<C: Connection> Driver<C> {
             return;
         };
         let FetchAnswer { group, reading, .. } = *answer;
+        let group = group.served(None, Some(&self.limits.meters));
         let (dialect, rank, gate) = (self.dialect, serving.rank.clone(), self.gate.clone());
         self.groups_out += 1;
         self.spawn(async move {
@@ -170,7 +171,8 @@ impl<C: Connection> Driver<C> {
         let name = wish.name.clone();
         let request = self.endpoint.fetch(wish)?;
         debug!(request = request.0, track = %name, group = sequence, frame = first_frame, "fetch");
-        let (producer, group, unread) = GroupProducer::alone(sequence, first_frame, retention);
+        let (producer, group, unread) =
+            GroupProducer::alone(sequence, first_frame, retention, &self.limits.cache);
         self.uses.insert(request, Use::Fetching(Arc::new(producer)));
         self.watch_caller(request, unread);
         Ok(Asked { request, group })

@@ -162,6 +162,8 @@ async fn copy<R: RecvStream>(
 
 fn stop_code(dialect: &'static dyn Dialect, error: &GroupError) -> Code {
     match error {
+        // Others matter more.
+        GroupError::Reset(Reason::TooMany) => dialect.code(Reason::TooMany),
         // Nobody reads it any more.
         GroupError::Expired | GroupError::Finished | GroupError::Reset(_) => dialect.code(Reason::Cancelled),
         other => dialect.code(other.reason()),

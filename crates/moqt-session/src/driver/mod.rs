@@ -45,7 +45,7 @@ use self::{
 use crate::{
     dialect::Dialect,
     error::{GroupError, PeerMisbehaved, Reason, SessionError, TrackError},
-    model::{AnnounceConsumer, AnnounceProducer, Announced, GroupProducer, TrackConsumer, Withdrawal},
+    model::{AnnounceConsumer, AnnounceProducer, Announced, GroupProducer, TrackConsumer, Withdrawal, now},
     origin::{FetchAnswer, Origin},
     proto::{Bitrate, Endpoint, Event, Info, Limits, Output, Refused, RequestId, RequestKind, Sender},
     session::{Command, Drain, State},
@@ -77,6 +77,7 @@ pub(crate) fn start<C: Connection>(
         uses: BTreeMap::new(),
         reporting: BTreeSet::new(),
         untyped: 0,
+        opening: 0,
         groups_in: 0,
         groups_out: 0,
         bitrate: Bitrate::default(),
@@ -114,7 +115,8 @@ struct Driver<C: Connection> {
     reporting: BTreeSet<RequestId>,
     /// Streams of the peer that have not said their type.
     untyped: usize,
-    /// Group streams of the peer that are open.
+    /// Group streams of the peer that have not said which group they are, and those that have and are open.
+    opening: usize,
     groups_in: usize,
     /// Group streams of ours that the peer does not yet have whole.
     groups_out: usize,
@@ -352,6 +354,7 @@ impl<C: Connection> Driver<C> {
                 match outbox.push(|out| self.dialect.encode(&message, out)) {
                     Ok(waiting) if waiting > self.limits.outbox_bytes => {
                         warn!(request = request.0, waiting, "peer does not read its stream");
+                        self.limits.meters.reaches("outbox bytes");
                         self.endpoint.refuse(request, Reason::TooMany);
                     }
                     Ok(_) => {}
@@ -445,9 +448,7 @@ impl<C: Connection> Driver<C> {
 
     /// A stream of the peer: what is it for?
     fn accepted(&mut self, mut send: C::SendStream, mut recv: C::RecvStream) {
-        if self.endpoint.is_full(self.untyped) {
-            warn!(limit = self.limits.requests, "too many requests");
-            let code = self.dialect.code(Reason::TooMany);
+        if let Err(Refused(code)) = self.endpoint.admit(now(), self.untyped) {
             send.reset(code);
             recv.stop(code);
             return;
@@ -480,9 +481,7 @@ impl<C: Connection> Driver<C> {
                     return;
                 }
                 Err(Refused(code)) => {
-                    if !self.endpoint.is_closed() {
-                        warn!(stream_type, %code, "stream refused");
-                    }
+                    debug!(stream_type, %code, "stream refused");
                     code
                 }
             },
@@ -566,6 +565,10 @@ impl<C: Connection> Driver<C> {
         }
         match read {
             Read::Message(message) => {
+                if let Err(rule) = self.endpoint.control(now(), reader.came()) {
+                    reader.stop(self.dialect.code(rule.reason()));
+                    return self.endpoint.handle_malformed(request, rule);
+                }
                 trace!(request = request.0, message = message.name(), "received");
                 self.endpoint.handle_message(request, message);
                 self.read_on(reader, false);

@@ -19,7 +19,8 @@ use super::{
 use crate::{
     error::{Reason, TrackError},
     model::{
-        AnnounceConsumer, Announced, GroupConsumer, Interest, TrackConsumer, TrackEvent, TrackInfo, now,
+        AnnounceConsumer, Announced, GroupConsumer, Interest, Lifetime, TrackConsumer, TrackEvent, TrackInfo,
+        now,
     },
     origin::{InfoRequest, TrackRequest},
     proto::{Accounting, Bitrate, Info, Limits, RequestId, SendOrder, Subscribe, SubscribeUpdate},
@@ -41,6 +42,8 @@ pub(super) struct Serving {
     watched: bool,
     /// Gaps that the peer has not been told of, by their first groups.
     unreported: BTreeMap<u64, (u64, Reason)>,
+    /// How long a group is of use to the subscriber.
+    lifetime: Lifetime,
     /// How the track ended, once it did.
     end: Option<Result<(), Reason>>,
 }
@@ -170,6 +173,8 @@ impl<C: Connection> Driver<C> {
         });
         let mut accounts = Accounting::default();
         accounts.narrow(wish.first, wish.last);
+        let lifetime = Lifetime::default();
+        lifetime.set(wish.max_age);
         let serving = Serving {
             wish,
             reading,
@@ -179,6 +184,7 @@ impl<C: Connection> Driver<C> {
             past: None,
             watched: false,
             unreported: BTreeMap::new(),
+            lifetime,
             end: None,
         };
         self.uses.insert(request, Use::Serving(Box::new(serving)));
@@ -187,7 +193,7 @@ impl<C: Connection> Driver<C> {
 
     pub(super) fn track_answer(&mut self, request: RequestId, answer: Result<TrackConsumer, Reason>) {
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
-        let reader = match answer {
+        let mut reader = match answer {
             Ok(reader) => reader,
             Err(reason) => {
                 debug!(request = request.0, %reason, "subscription refused");
@@ -195,6 +201,7 @@ impl<C: Connection> Driver<C> {
                 return;
             }
         };
+        reader.serve(serving.lifetime.clone(), self.limits.meters.clone());
         serving.info = reader.info();
         serving.accounts.starts_at(reader.start());
         serving.past = reader.latest().filter(|_| serving.wish.first.is_some());
@@ -412,6 +419,7 @@ impl<C: Connection> Driver<C> {
         let wish = &mut serving.wish;
         (wish.priority, wish.order) = (update.priority, update.order);
         wish.max_age = update.max_age;
+        serving.lifetime.set(update.max_age);
         // What the range no longer covers is given up, and reported like everything that is. Spec: digest 5.4.
         for sequence in serving.accounts.narrow(update.first, update.last) {
             if let Some(live) = serving.live.remove(&sequence) {
@@ -443,6 +451,9 @@ impl<C: Connection> Driver<C> {
     pub(super) fn watched(&mut self, request: RequestId, interest: Interest) {
         debug!(request = request.0, "peer watches names");
         let names = self.origin.watch(interest);
+        if !self.endpoint.watch_holds(request, names.holds()) {
+            return;
+        }
         self.feed(request, names);
     }
 
@@ -473,6 +484,9 @@ impl<C: Connection> Driver<C> {
         match event {
             Some(event) => {
                 self.endpoint.announce(request, &event);
+                if !self.endpoint.watch_holds(request, names.holds()) {
+                    return;
+                }
                 self.feed(request, names);
             }
             None => self.endpoint.end_announce(request),

@@ -1,16 +1,19 @@
 //! The subscriber's half: our subscriptions, watches and questions, and the groups they bring.
 
-use std::collections::BTreeSet;
+use std::{cmp::Reverse, collections::BTreeSet};
 
 use moqt_transport::{Connection, RecvStream as _};
+use moqt_wire::{GroupOrder, Priority};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, trace, warn};
 
 use super::{Done, Driver, Use, ingest};
 use crate::{
     error::{PeerMisbehaved, Reason, RequestError, TrackError},
-    model::{AnnounceProducer, Announced, Retention, Start, TrackConsumer, TrackProducer},
-    proto::{Gap, Info, RequestId, Subscribe},
+    model::{
+        AnnounceProducer, Announced, CreateGroupError, Retention, Start, TrackConsumer, TrackProducer, now,
+    },
+    proto::{Gap, Info, Refused, RequestId, SendOrder, Subscribe},
     session::{Caller, Command, Granted, Reply},
 };
 
@@ -23,8 +26,11 @@ pub(super) struct Wish {
     track: TrackProducer,
     first: Option<u64>,
     last: Option<u64>,
-    /// Groups that have begun to arrive.
+    /// What the subscriber wants most.
+    rank: (Priority, GroupOrder),
+    /// Groups that have begun to arrive, and those of them whose streams are open.
     groups: u64,
+    open: BTreeSet<u64>,
     /// The range as updates have narrowed it.
     wanted: (Option<u64>, Option<u64>),
     /// Groups that have begun and are neither whole nor named by a gap; kept while the range has an end.
@@ -42,9 +48,22 @@ impl Wish {
             && self.track.is_settled(first, last)
     }
 
+    fn order(&self, sequence: u64) -> SendOrder {
+        let ((priority, order), info) = (self.rank, self.track.info());
+        SendOrder::new(priority, info.priority, order, info.order, sequence)
+    }
+
+    /// The group that matters least, of those that are open and perhaps one more.
+    fn least(&self, more: Option<u64>) -> Option<SendOrder> {
+        // In order of their numbers, one end or the other.
+        let ends = [self.open.first().copied(), self.open.last().copied(), more];
+        ends.into_iter().flatten().map(|sequence| self.order(sequence)).min_by(SendOrder::within)
+    }
+
     /// A group has begun; `most` that do not end well are kept in mind.
     fn began(&mut self, sequence: u64, most: usize) {
         self.groups += 1;
+        self.open.insert(sequence);
         if self.wanted.1.is_some() {
             self.unfinished.insert(sequence);
             if self.unfinished.len() > most {
@@ -97,6 +116,7 @@ impl<C: Connection> Driver<C> {
                 {
                     let (first, last) = wish.wanted;
                     wish.wanted = (update.first.or(first), update.last.or(last));
+                    wish.rank = (update.priority, update.order);
                 }
                 let _ = reply.send(result);
                 self.finish_if_complete(request);
@@ -132,7 +152,8 @@ impl<C: Connection> Driver<C> {
     }
 
     fn subscribe(&mut self, wish: Subscribe, retention: Retention, reply: Reply<Granted>, caller: Caller) {
-        let (first, last, name) = (wish.first, wish.last, wish.name.clone());
+        let (first, last, max_age, name) = (wish.first, wish.last, wish.max_age, wish.name.clone());
+        let rank = (wish.priority, wish.order);
         let request = match self.endpoint.subscribe(wish) {
             Ok(request) => request,
             Err(error) => {
@@ -141,7 +162,9 @@ impl<C: Connection> Driver<C> {
             }
         };
         debug!(request = request.0, track = %name, "subscribe");
-        let track = TrackProducer::incoming(name, retention);
+        let max_age = max_age.map_or(retention.max_age, |age| age.min(retention.max_age));
+        let retention = Retention { max_age, ..retention };
+        let track = TrackProducer::incoming(name, retention, &self.limits.cache);
         let consumer = track.consume();
         let consumer = first.map_or(consumer.clone(), |first| consumer.reader(Start::At(first)));
         self.watch_use(request, track.clone());
@@ -151,7 +174,9 @@ impl<C: Connection> Driver<C> {
             track,
             first,
             last,
+            rank,
             groups: 0,
+            open: BTreeSet::new(),
             wanted: (first, last),
             unfinished: BTreeSet::new(),
             pending: Some((reply, consumer)),
@@ -228,9 +253,9 @@ impl<C: Connection> Driver<C> {
     /// A group stream is through; `whole` if with all that it was to bring.
     pub(super) fn ingested(&mut self, request: RequestId, sequence: u64, whole: bool) {
         self.groups_in = self.groups_in.saturating_sub(1);
-        if let Some(Use::Wish(wish) | Use::Late(wish)) = self.uses.get_mut(&request)
-            && whole
-        {
+        let Some(Use::Wish(wish) | Use::Late(wish)) = self.uses.get_mut(&request) else { return };
+        wish.open.remove(&sequence);
+        if whole {
             wish.unfinished.remove(&sequence);
             self.finish_if_complete(request);
         }
@@ -322,21 +347,21 @@ impl<C: Connection> Driver<C> {
 
     /// A unidirectional stream of the peer.
     pub(super) fn group_stream(&mut self, mut stream: C::RecvStream) {
-        if self.groups_in >= self.limits.groups {
-            warn!(limit = self.limits.groups, "too many group streams");
-            stream.stop(self.dialect.code(Reason::TooMany));
+        if self.opening >= self.limits.groups {
+            let Refused(code) = self.endpoint.too_many_groups(now());
+            stream.stop(code);
             return;
         }
-        self.groups_in += 1;
+        self.opening += 1;
         let (dialect, limits) = (self.dialect, self.limits.clone());
         self.spawn(async move { Done::GroupOpened(ingest::open(stream, dialect, limits).await) });
     }
 
     pub(super) fn group_opened(&mut self, opened: ingest::Opened<C::RecvStream>) {
+        self.opening = self.opening.saturating_sub(1);
         let head = match opened {
             ingest::Opened::Group(head) => head,
             ingest::Opened::Unknown(stream_type, mut stream) => {
-                self.groups_in = self.groups_in.saturating_sub(1);
                 let rule = PeerMisbehaved::UnknownStreamType(stream_type);
                 if self.dialect.unknown_stream_ends_session() {
                     self.endpoint.close(rule.into());
@@ -346,14 +371,17 @@ impl<C: Connection> Driver<C> {
                 }
                 return;
             }
-            ingest::Opened::Dropped => {
-                self.groups_in = self.groups_in.saturating_sub(1);
-                return;
-            }
+            ingest::Opened::Dropped => return,
         };
         let ingest::Head { subscribe_id, sequence, mut stream, rest } = head;
         trace!(subscribe_id, group = sequence, "group");
         let request = self.endpoint.subscription(subscribe_id);
+        if let Some(request) = request.filter(|_| self.groups_in >= self.limits.groups)
+            && !self.make_room(request, sequence)
+        {
+            let Refused(code) = self.endpoint.too_many_groups(now());
+            return stream.stop(code);
+        }
         let wish = request.and_then(|request| Some((request, self.uses.get_mut(&request)?)));
         let refused = match wish {
             Some((request, Use::Wish(wish) | Use::Late(wish))) => {
@@ -365,6 +393,7 @@ impl<C: Connection> Driver<C> {
                     match wish.track.create_group(sequence) {
                         Ok(group) => {
                             wish.began(sequence, self.limits.groups);
+                            self.groups_in += 1;
                             let (dialect, limits) = (self.dialect, self.limits.wire.clone());
                             self.spawn(async move {
                                 let whole = ingest::frames(stream, rest, group, dialect, limits).await;
@@ -372,14 +401,39 @@ impl<C: Connection> Driver<C> {
                             });
                             return;
                         }
-                        Err(_) => Reason::Duplicate,
+                        Err(CreateGroupError::Duplicate(_)) => Reason::Duplicate,
+                        Err(_) => Reason::Cancelled,
                     }
                 }
             }
             // Late, or never ours; never fatal. Spec: digest 5.3.
             _ => Reason::Cancelled,
         };
-        self.groups_in = self.groups_in.saturating_sub(1);
         stream.stop(self.dialect.code(refused));
+    }
+
+    /// Stops the group stream that matters least of all that are open. `false` if that would be this one. Spec: digest
+    /// 7, row 8.1.
+    fn make_room(&mut self, of: RequestId, sequence: u64) -> bool {
+        let candidates = self.uses.iter().filter_map(|(&request, used)| match used {
+            Use::Wish(wish) | Use::Late(wish) => {
+                let least = wish.least((request == of).then_some(sequence))?;
+                // Among equals the one that has most streams gives.
+                let level = (least.subscriber, least.publisher, Reverse(wish.open.len()));
+                Some((level, request, least.sequence))
+            }
+            _ => None,
+        });
+        let Some((_, request, least)) = candidates.min_by_key(|(level, ..)| *level) else { return false };
+        if (request, least) == (of, sequence) {
+            return false;
+        }
+        let _ = self.endpoint.too_many_groups(now());
+        debug!(request = request.0, group = least, "stopped to make room");
+        if let Some(Use::Wish(wish) | Use::Late(wish)) = self.uses.get_mut(&request) {
+            wish.open.remove(&least);
+            wish.track.give_up(least, Reason::TooMany);
+        }
+        true
     }
 }

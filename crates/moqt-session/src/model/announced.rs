@@ -335,6 +335,12 @@ impl AnnounceConsumer {
 }
 
 impl AnnounceConsumer {
+    /// Names that wait for this watcher, and that it believes to be there: what it costs to keep it informed.
+    pub(crate) fn holds(&self) -> usize {
+        let state = self.shared.lock();
+        state.watchers.get(&self.id).map_or(0, |watcher| watcher.told.len().max(watcher.queued.len()))
+    }
+
     /// A handle to end this watch with.
     pub(crate) fn withdrawal(&self) -> Withdrawal {
         Withdrawal { shared: Arc::clone(&self.shared), id: self.id }

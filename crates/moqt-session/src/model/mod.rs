@@ -4,6 +4,7 @@
 //! share; a reader costs a cursor, whatever the bitrate.
 
 mod announced;
+mod budget;
 mod clock;
 mod frame;
 mod group;
@@ -17,11 +18,13 @@ mod wait;
 
 pub(crate) use announced::Withdrawal;
 pub use announced::{AnnounceConsumer, AnnounceProducer, Announced, Interest};
+pub use budget::CacheBudget;
 pub(crate) use clock::now;
 pub use frame::{FrameConsumer, FrameMeta, FrameProducer};
 pub(crate) use group::Part;
 pub use group::{GroupConsumer, GroupKey, GroupProducer};
 pub use ordered::{OrderedGroups, OrderedItem};
 pub(crate) use ranges::Runs;
-pub use terms::{DuplicateGroup, Retention, Start, TrackEvent, TrackInfo};
+pub(crate) use terms::Lifetime;
+pub use terms::{CreateGroupError, Retention, Start, TrackEvent, TrackInfo};
 pub use track::{TrackConsumer, TrackProducer, WeakTrack};

@@ -126,7 +126,7 @@ impl OrderedGroups {
         }
         let next = self.next?;
         if let Some(group) = self.groups.remove(&next) {
-            self.next = Some(next + 1);
+            self.next = Some(next.saturating_add(1));
             return Some(OrderedItem::Group(group));
         }
         while let Some((&first, &(last, reason))) = self.gaps.first_key_value() {
@@ -139,7 +139,7 @@ impl OrderedGroups {
             }
             // A group inside the gap that did arrive ends it.
             let last = self.groups.range(next..=last).next().map_or(last, |(&group, _)| group - 1);
-            self.next = Some(last + 1);
+            self.next = Some(last.saturating_add(1));
             return Some(OrderedItem::Gap { first: next, last, reason });
         }
         if self.end.is_some() { self.skip() } else { None }

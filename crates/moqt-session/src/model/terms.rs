@@ -1,8 +1,15 @@
 //! What is said of a track: by its publisher, by whoever keeps it, and to and by a reader.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use moqt_wire::{GroupOrder, Priority};
+use tokio::time::Instant;
 
 use super::group::GroupConsumer;
 use crate::error::Reason;
@@ -24,10 +31,12 @@ impl Default for TrackInfo {
     }
 }
 
-/// What a track keeps for readers that come late or fall behind. The newest group is always kept.
+/// What a track keeps for readers that come late or fall behind. The newest group is kept, unless the newest groups of
+/// all tracks alone exceed their [`CacheBudget`](crate::CacheBudget).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// How long a finished group is kept.
+    /// How long after its end a group is kept, and how long a group behind the newest may stand still; less where
+    /// the publisher says so in [`TrackInfo::max_age`].
     pub max_age: Duration,
     /// Most groups kept.
     pub max_groups: usize,
@@ -70,10 +79,37 @@ pub enum Start {
     At(u64),
 }
 
-/// The number is taken.
+/// Why a group cannot begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("group {0} exists already")]
-pub struct DuplicateGroup(pub u64);
+#[non_exhaustive]
+pub enum CreateGroupError {
+    /// The number is taken.
+    #[error("group {0} exists already")]
+    Duplicate(u64),
+    /// The track has ended.
+    #[error("track has ended")]
+    Ended,
+}
+
+/// How long after its end a group is of use to one reader. Clones change together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lifetime(Arc<AtomicU64>);
+
+impl Lifetime {
+    /// `None` for as long as it is kept.
+    pub(crate) fn set(&self, age: Option<Duration>) {
+        let millis = age.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        self.0.store(millis, Ordering::Relaxed);
+    }
+
+    /// When a group that ended at `end` is too old.
+    pub(super) fn after(&self, end: Instant) -> Option<Instant> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            millis => end.checked_add(Duration::from_millis(millis)),
+        }
+    }
+}
 
 /// What a reader of a track meets, in the order in which it came.
 #[derive(Debug)]

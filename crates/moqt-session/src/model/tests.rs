@@ -12,10 +12,15 @@ use bytes::Bytes;
 use super::*;
 use crate::error::{GroupError, Reason, TrackError};
 
+mod cache;
 mod names;
 
 fn producer(retention: Retention) -> TrackProducer {
     TrackProducer::new("cam/video".parse().unwrap(), TrackInfo::default(), retention)
+}
+
+fn incoming(retention: Retention) -> TrackProducer {
+    TrackProducer::incoming("cam/video".parse().unwrap(), retention, &CacheBudget::unlimited())
 }
 
 fn group(track: &TrackProducer, frames: &[&'static str]) {
@@ -206,7 +211,7 @@ fn groups_number_themselves_above_the_highest() {
     assert_eq!(track.create_group(7).unwrap().sequence(), 7);
     assert_eq!(track.create_group(3).unwrap().sequence(), 3);
     assert_eq!(track.append_group().sequence(), 8);
-    assert_eq!(track.create_group(7).unwrap_err(), DuplicateGroup(7));
+    assert_eq!(track.create_group(7).unwrap_err(), CreateGroupError::Duplicate(7));
     assert_eq!(track.consume().latest(), Some(8));
 }
 
@@ -274,7 +279,7 @@ fn more_groups_or_bytes_than_are_kept_push_out_the_oldest() {
     assert_eq!(sequences(&mut keeper.reader(Start::At(0))), [7, 8, 9]);
     assert!(keeper.group(6).is_none());
 
-    let track = producer(Retention { max_bytes: 2700, ..Retention::default() });
+    let track = producer(Retention { max_bytes: 3600, ..Retention::default() });
     let keeper = track.consume();
     for _ in 0..10 {
         track.append_group().write_frame(vec![0; 1000]).unwrap();
@@ -282,7 +287,7 @@ fn more_groups_or_bytes_than_are_kept_push_out_the_oldest() {
     let _running = track.append_group();
     assert_eq!(sequences(&mut keeper.reader(Start::At(0))), [8, 9, 10]);
     let held = keeper.held_bytes();
-    assert!((2000..2700).contains(&held), "what is pushed out is let go: {held}");
+    assert!((2000..3600).contains(&held), "what is pushed out is let go: {held}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -379,7 +384,7 @@ fn numbers_left_out_by_a_producer_are_a_gap_once_a_later_group_is_finished() {
 #[test]
 fn numbers_left_out_are_a_gap_when_the_track_is_finished_and_not_when_it_is_given_up() {
     for finish in [true, false] {
-        let track = TrackProducer::incoming("cam/video".parse().unwrap(), Retention::default());
+        let track = incoming(Retention::default());
         let mut reader = track.reader_from(3);
         group_at(&track, 5);
         assert_eq!(learns(&mut reader), [(5, None)], "a peer's groups overtake each other");
@@ -395,8 +400,7 @@ fn numbers_left_out_are_a_gap_when_the_track_is_finished_and_not_when_it_is_give
 
 #[tokio::test(start_paused = true)]
 async fn numbers_left_out_are_a_gap_when_they_have_been_missing_for_too_long() {
-    let track =
-        TrackProducer::incoming("cam/video".parse().unwrap(), Retention::max_age(Duration::from_secs(5)));
+    let track = incoming(Retention::max_age(Duration::from_secs(5)));
     let mut reader = track.reader_from(0);
     group_at(&track, 0);
     group_at(&track, 3);
@@ -416,10 +420,7 @@ async fn numbers_left_out_are_a_gap_when_they_have_been_missing_for_too_long() {
 
 #[test]
 fn numbers_that_are_missing_cannot_pile_up() {
-    let track = TrackProducer::incoming(
-        "cam/video".parse().unwrap(),
-        Retention { max_groups: 4, ..Retention::default() },
-    );
+    let track = incoming(Retention { max_groups: 4, ..Retention::default() });
     let mut reader = track.reader_from(0);
     for sequence in (1..100).step_by(2) {
         group_at(&track, sequence);
@@ -474,7 +475,7 @@ proptest::proptest! {
         let track = if local {
             TrackProducer::new(name, TrackInfo::default(), retention)
         } else {
-            TrackProducer::incoming(name, retention)
+            TrackProducer::incoming(name, retention, &CacheBudget::unlimited())
         };
         let mut readers = vec![(track.reader_from(3), Vec::new()), (track.consume(), Vec::new())];
         let mut base = 0;
@@ -666,7 +667,7 @@ async fn a_reader_may_begin_at_a_frame_that_is_yet_to_come() {
 
 #[tokio::test]
 async fn a_gap_of_a_peer_is_not_told_of_a_group_that_came_whole_and_ends_one_that_did_not() {
-    let track = TrackProducer::incoming("cam/video".parse().unwrap(), Retention::default());
+    let track = incoming(Retention::default());
     let mut reader = track.consume().reader(Start::At(0));
     let mut whole = track.create_group(0).unwrap();
     whole.write_frame("x").unwrap();

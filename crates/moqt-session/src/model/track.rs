@@ -1,25 +1,27 @@
 //! A track: groups as they come, kept for as long as [`Retention`] says.
 
+mod reader;
+
 use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
-    task::{Context, Poll},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::Poll,
 };
 
 use moqt_wire::FullTrackName;
 use tokio::time::Instant;
 
 use super::{
+    budget::{Account, CacheBudget, Holder},
     clock::now,
-    group::{GroupConsumer, GroupKey, GroupProducer, GroupShared},
+    group::{GroupKey, GroupProducer, GroupShared},
     ranges::{Holes, Runs},
-    terms::{DuplicateGroup, Retention, Start, TrackEvent, TrackInfo},
-    wait::{Place, WaitList, Waiting},
+    terms::{CreateGroupError, Retention, Start, TrackInfo},
+    wait::{WaitList, Waiting},
 };
 use crate::error::{Reason, TrackError};
+
+pub use self::reader::{TrackConsumer, WeakTrack};
 
 /// Numbers that will not come.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +36,8 @@ struct Gap {
 #[derive(Debug)]
 struct Held {
     group: Arc<GroupShared>,
+    /// Its place in the order of arrival.
+    place: u64,
     /// A gap names it, which came before it or later.
     given_up: bool,
 }
@@ -58,6 +62,10 @@ struct State {
     /// Something was dropped before this place: readers that stand there have missed it.
     trimmed: u64,
     groups: BTreeMap<u64, Held>,
+    /// Places of groups that have not been seen to end, and how much each had at which time.
+    running: BTreeMap<u64, (u64, Instant)>,
+    /// Since when those that have ended age, and their places.
+    ages: BTreeSet<(Instant, u64)>,
     holes: Holes,
     /// Highest number of a group.
     latest: Option<u64>,
@@ -117,7 +125,7 @@ pub(super) struct TrackShared {
     name: FullTrackName,
     retention: Retention,
     feed: Feed,
-    held: Arc<AtomicU64>,
+    account: Arc<Account>,
     state: Mutex<State>,
 }
 
@@ -126,28 +134,10 @@ impl TrackShared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn consumer(self: &Arc<Self>, state: &mut State, start: Start) -> TrackConsumer {
-        state.consumers += 1;
-        state.changed.wake();
-        let start = match start {
-            Start::Latest => state.newest(),
-            Start::At(sequence) => Some(sequence),
-        };
-        TrackConsumer {
-            shared: Arc::clone(self),
-            next: 0,
-            start,
-            floor: start,
-            seen: Runs::default(),
-            synced: None,
-            missed: VecDeque::new(),
-            place: Place::default(),
-        }
-    }
-
     /// Drops what is too much: a group has grown past what all may hold together.
     pub(super) fn trim(&self) {
-        self.evict(&mut self.lock(), now());
+        let mut state = self.lock();
+        while self.account.held() > self.retention.max_bytes && self.drop_oldest(&mut state, false) {}
     }
 
     /// A group was finished.
@@ -172,8 +162,7 @@ impl TrackShared {
         }
     }
 
-    /// Drops what retention does not keep, oldest arrival first. Called once a group, and once a piece of
-    /// payload only while too much is held.
+    /// Drops what retention does not keep, oldest arrival first. Called once a group, and by the sweep of the budget.
     fn evict(&self, state: &mut State, now: Instant) {
         self.give_up(state, now, |_, _| false);
         let old = |at| now.saturating_duration_since(at) > self.retention.max_age;
@@ -184,21 +173,89 @@ impl TrackShared {
             state.gaps.remove(&place);
             state.trimmed = state.trimmed.max(place + 1);
         }
-        // The newest stays, wherever it stands.
-        while let Some((&place, group)) =
-            state.arrivals.iter().find(|(_, group)| Some(group.sequence()) != state.latest)
+        while state.groups.len() > self.retention.max_groups || self.account.held() > self.retention.max_bytes
         {
-            let over = state.groups.len() > self.retention.max_groups
-                || self.held.load(Ordering::Relaxed) > self.retention.max_bytes;
-            if !over && !group.ended_at().is_some_and(old) {
+            if !self.drop_oldest(state, false) {
                 break;
             }
-            group.expire();
-            let sequence = group.sequence();
-            state.groups.remove(&sequence);
-            state.arrivals.remove(&place);
-            state.trimmed = state.trimmed.max(place + 1);
         }
+        self.age(state, now);
+    }
+
+    /// Drops what is too old: groups that ended so long ago, and those behind the newest that have not got a byte
+    /// more for that long.
+    fn age(&self, state: &mut State, now: Instant) {
+        let max_age =
+            state.info.max_age.map_or(self.retention.max_age, |age| age.min(self.retention.max_age));
+        let old = |at| now.saturating_duration_since(at) > max_age;
+        let mut stuck = Vec::new();
+        state.running.retain(|&place, (had, since)| {
+            let Some(group) = state.arrivals.get(&place) else { return false };
+            match group.progress() {
+                Ok(ended) => {
+                    state.ages.insert((ended, place));
+                    return false;
+                }
+                Err(has) if has != *had || Some(group.sequence()) == state.latest => {
+                    (*had, *since) = (has, now);
+                }
+                Err(_) if old(*since) => stuck.push(place),
+                Err(_) => {}
+            }
+            true
+        });
+        stuck.into_iter().for_each(|place| self.drop_place(state, place));
+        let newest = state.latest.and_then(|latest| state.groups.get(&latest)).map(|held| held.place);
+        while let Some(&(at, place)) = state.ages.iter().find(|(_, place)| Some(*place) != newest)
+            && old(at)
+        {
+            self.drop_place(state, place);
+        }
+    }
+
+    /// Drops the group that came first; the newest stays, wherever it stands, unless it may go too. `false` where
+    /// there is nothing to drop.
+    fn drop_oldest(&self, state: &mut State, newest_too: bool) -> bool {
+        let place = state
+            .arrivals
+            .iter()
+            .find(|(_, group)| newest_too || Some(group.sequence()) != state.latest)
+            .map(|(&place, _)| place);
+        if let Some(place) = place {
+            self.drop_place(state, place);
+        }
+        self.account.has_spare(state.arrivals.len() > 1);
+        place.is_some()
+    }
+
+    fn drop_place(&self, state: &mut State, place: u64) {
+        let Some(group) = state.arrivals.remove(&place) else { return };
+        state.running.remove(&place);
+        if let Ok(ended) = group.progress() {
+            state.ages.remove(&(ended, place));
+        }
+        state.groups.remove(&group.sequence());
+        state.trimmed = state.trimmed.max(place + 1);
+        group.expire();
+    }
+}
+
+impl Holder for TrackShared {
+    fn let_go(&self, newest: bool) -> bool {
+        self.drop_oldest(&mut self.lock(), newest)
+    }
+
+    fn sweep(&self, now: Instant) {
+        self.evict(&mut self.lock(), now);
+    }
+}
+
+impl Drop for TrackShared {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let groups = std::mem::take(&mut state.arrivals).into_values();
+        // The newest was the last to go.
+        self.account.orphan(groups.rev().map(|group| Arc::downgrade(&group)).collect());
     }
 }
 
@@ -243,20 +300,32 @@ impl TrackProducer {
     /// A track with no groups yet.
     #[must_use]
     pub fn new(name: FullTrackName, info: TrackInfo, retention: Retention) -> Self {
-        Self::fed(Feed::Local, name, info, retention)
+        Self::within(&CacheBudget::unlimited(), name, info, retention)
+    }
+
+    /// A track with no groups yet, whose groups count for `budget` too.
+    #[must_use]
+    pub fn within(budget: &CacheBudget, name: FullTrackName, info: TrackInfo, retention: Retention) -> Self {
+        Self::fed(Feed::Local, budget, name, info, retention)
     }
 
     /// A track whose groups a peer sends, each on its own way.
-    pub(crate) fn incoming(name: FullTrackName, retention: Retention) -> Self {
-        Self::fed(Feed::Remote, name, TrackInfo::default(), retention)
+    pub(crate) fn incoming(name: FullTrackName, retention: Retention, budget: &CacheBudget) -> Self {
+        Self::fed(Feed::Remote, budget, name, TrackInfo::default(), retention)
     }
 
-    fn fed(feed: Feed, name: FullTrackName, info: TrackInfo, retention: Retention) -> Self {
+    fn fed(
+        feed: Feed,
+        budget: &CacheBudget,
+        name: FullTrackName,
+        info: TrackInfo,
+        retention: Retention,
+    ) -> Self {
         let shared = Arc::new(TrackShared {
             name,
             retention,
             feed,
-            held: Arc::default(),
+            account: budget.open(),
             state: Mutex::new(State {
                 info,
                 arrivals: BTreeMap::new(),
@@ -264,6 +333,8 @@ impl TrackProducer {
                 next: 0,
                 trimmed: 0,
                 groups: BTreeMap::new(),
+                running: BTreeMap::new(),
+                ages: BTreeSet::new(),
                 holes: Holes::default(),
                 latest: None,
                 told: None,
@@ -273,6 +344,8 @@ impl TrackProducer {
                 changed: WaitList::default(),
             }),
         });
+        let holder: Weak<TrackShared> = Arc::downgrade(&shared);
+        shared.account.held_by(holder);
         let alive = Arc::new(Alive(Arc::downgrade(&shared)));
         Self { shared, alive }
     }
@@ -285,12 +358,19 @@ impl TrackProducer {
 
     /// Starts the next group: one above the highest number so far, or 0.
     ///
-    /// The group before it is left as it is: finish it when it is complete.
+    /// The group before it is left as it is: finish it when it is complete. On a track that has ended, or has no
+    /// number left, writing fails with [`GroupError::TrackEnded`](crate::GroupError::TrackEnded).
     #[must_use]
     pub fn append_group(&self) -> GroupProducer {
         let mut state = self.shared.lock();
-        let next = state.holes.highest().map_or(0, |highest| highest.saturating_add(1));
-        self.insert(&mut state, next)
+        let next = state.holes.highest().map_or(Some(0), |highest| highest.checked_add(1));
+        let Some(next) = next.filter(|_| state.end.is_none()) else {
+            return GroupProducer::refused(next.unwrap_or(u64::MAX), &self.shared.retention);
+        };
+        let group = self.insert(&mut state, next);
+        drop(state);
+        group.keep_within_budget();
+        group
     }
 
     /// Starts the group `sequence`. Numbers may come in any order, to some extent: one that was left out is given up,
@@ -300,30 +380,47 @@ impl TrackProducer {
     ///
     /// # Errors
     ///
-    /// When the track holds a group of that number.
-    pub fn create_group(&self, sequence: u64) -> Result<GroupProducer, DuplicateGroup> {
+    /// - [`CreateGroupError::Ended`]: the track has ended.
+    /// - [`CreateGroupError::Duplicate`]: the track holds a group of that number.
+    pub fn create_group(&self, sequence: u64) -> Result<GroupProducer, CreateGroupError> {
         let mut state = self.shared.lock();
-        if state.groups.contains_key(&sequence) {
-            return Err(DuplicateGroup(sequence));
+        if state.end.is_some() {
+            return Err(CreateGroupError::Ended);
         }
-        Ok(self.insert(&mut state, sequence))
+        if state.groups.contains_key(&sequence) {
+            return Err(CreateGroupError::Duplicate(sequence));
+        }
+        let group = self.insert(&mut state, sequence);
+        drop(state);
+        group.keep_within_budget();
+        Ok(group)
     }
 
     fn insert(&self, state: &mut State, sequence: u64) -> GroupProducer {
         let group = GroupShared::new(
             GroupKey::whole(sequence),
             &self.shared.retention,
-            Arc::clone(&self.shared.held),
+            Arc::clone(&self.shared.account),
+            self.shared.feed == Feed::Remote,
             Arc::downgrade(&self.shared),
         );
         let at = now();
         let given_up = state.holes.within(sequence, sequence).is_empty();
-        state.groups.insert(sequence, Held { group: Arc::clone(&group), given_up });
-        state.holes.settle(sequence, sequence, at);
-        state.latest = state.latest.max(Some(sequence));
         let place = state.place();
+        state.groups.insert(sequence, Held { group: Arc::clone(&group), place, given_up });
+        state.holes.settle(sequence, sequence, at);
+        if state.latest < Some(sequence) {
+            // The one before it may stand still from now on.
+            let before =
+                state.latest.replace(sequence).and_then(|before| state.groups.get(&before)?.place.into());
+            if let Some((_, since)) = before.and_then(|place| state.running.get_mut(&place)) {
+                *since = at;
+            }
+        }
         state.arrivals.insert(place, Arc::clone(&group));
+        state.running.insert(place, (0, at));
         self.shared.evict(state, at);
+        self.shared.account.has_spare(state.arrivals.len() > 1);
         state.readers.wake();
         GroupProducer::new(group)
     }
@@ -441,6 +538,24 @@ impl TrackProducer {
         .await;
     }
 
+    /// What the publisher says of the track.
+    pub(crate) fn info(&self) -> TrackInfo {
+        self.shared.lock().info
+    }
+
+    /// Gives up a group that has not come whole.
+    pub(crate) fn give_up(&self, sequence: u64, reason: Reason) {
+        if let Some(held) = self.shared.lock().groups.get(&sequence) {
+            held.group.give_up(reason);
+        }
+    }
+
+    /// What the groups of the track hold, counted anew.
+    #[cfg(test)]
+    pub(crate) fn holds(&self) -> u64 {
+        self.shared.lock().arrivals.values().map(|group| group.holds()).sum()
+    }
+
     /// How many wait for readers to come or go.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
@@ -451,234 +566,5 @@ impl TrackProducer {
     #[must_use]
     pub fn readers(&self) -> usize {
         self.shared.lock().consumers
-    }
-}
-
-/// Reads a track: its groups in the order in which they began to arrive.
-///
-/// From its start on a reader learns of every number once: it gets the group, or it is told of a gap. A group that it
-/// got may be followed by a gap that names it, when the publisher gave it up.
-///
-/// Each clone has a cursor of its own and starts where the original stands. A reader holds nothing alive: a
-/// slow one finds groups [expired](crate::GroupError::Expired) and goes on with what is there.
-#[derive(Debug)]
-pub struct TrackConsumer {
-    shared: Arc<TrackShared>,
-    /// Place in the order of arrival.
-    next: u64,
-    /// Groups below it are not for this reader.
-    start: Option<u64>,
-    /// Nothing below it is missed: the start, or else the lowest group that came.
-    floor: Option<u64>,
-    /// Numbers that this reader has had as groups or in gaps.
-    seen: Runs,
-    /// How much had been dropped, and the floor, when the reader last asked what it had missed.
-    synced: Option<(u64, u64)>,
-    /// Gaps that it comes too late for, to be told first.
-    missed: VecDeque<(u64, u64)>,
-    place: Place,
-}
-
-impl TrackConsumer {
-    /// The track's name.
-    #[must_use]
-    pub fn name(&self) -> &FullTrackName {
-        &self.shared.name
-    }
-
-    /// What the publisher says of the track.
-    #[must_use]
-    pub fn info(&self) -> TrackInfo {
-        self.shared.lock().info
-    }
-
-    /// The newest group's number as far as it is known, or `None` while there is none.
-    #[must_use]
-    pub fn latest(&self) -> Option<u64> {
-        self.shared.lock().newest()
-    }
-
-    /// Payload bytes that the track holds at this time.
-    #[must_use]
-    pub fn held_bytes(&self) -> u64 {
-        self.shared.held.load(Ordering::Relaxed)
-    }
-
-    /// Another reader of the same track, that starts at `start`.
-    #[must_use]
-    pub fn reader(&self, start: Start) -> Self {
-        self.shared.consumer(&mut self.shared.lock(), start)
-    }
-
-    /// The first group number that this reader takes; `None` for whatever comes first, on a track that was empty.
-    #[must_use]
-    pub fn start(&self) -> Option<u64> {
-        self.start
-    }
-
-    /// A reader of one group that the track still holds.
-    #[must_use]
-    pub fn group(&self, sequence: u64) -> Option<GroupConsumer> {
-        self.shared.lock().groups.get(&sequence).map(|held| GroupConsumer::new(Arc::clone(&held.group)))
-    }
-
-    /// Waits for the next group and skips gaps. `None` once the track is complete.
-    ///
-    /// # Errors
-    ///
-    /// - [`TrackError::Ended`]: the publisher gave the track up, or the session that carried it ended.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe.
-    pub async fn next_group(&mut self) -> Result<Option<GroupConsumer>, TrackError> {
-        loop {
-            match self.next_event().await? {
-                Some(TrackEvent::Group(group)) => return Ok(Some(group)),
-                Some(TrackEvent::Gap { .. }) => {}
-                None => return Ok(None),
-            }
-        }
-    }
-
-    /// Waits for the next group or gap. `None` once the track is complete.
-    ///
-    /// Numbers that have been missing for too long are given up when something else happens on the track.
-    ///
-    /// # Errors
-    ///
-    /// As [`next_group`](Self::next_group).
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe.
-    pub async fn next_event(&mut self) -> Result<Option<TrackEvent>, TrackError> {
-        std::future::poll_fn(|cx| self.poll_event(cx)).await
-    }
-
-    /// When numbers that were left out have been missing for too long. More of them come with a group, never alone.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        let state = self.shared.lock();
-        let oldest = state.holes.oldest().filter(|_| state.end.is_none())?;
-        oldest.checked_add(self.shared.retention.max_age)
-    }
-
-    /// Gives up what is [due](Self::due).
-    pub(crate) fn settle(&self) {
-        self.shared.give_up(&mut self.shared.lock(), now(), |_, _| false);
-    }
-
-    /// [`next_event`](Self::next_event) for callers that poll.
-    pub fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Result<Option<TrackEvent>, TrackError>> {
-        let shared = Arc::clone(&self.shared);
-        let mut state = shared.lock();
-        loop {
-            if let Some(floor) = self.floor
-                && (self.next < state.trimmed || self.synced.is_none_or(|(_, then)| then != floor))
-                && self.synced != Some((state.trimmed, floor))
-            {
-                self.synced = Some((state.trimmed, floor));
-                for (first, last) in state.missed(self.next, floor, &self.seen) {
-                    self.seen.insert(first, last);
-                    self.missed.push_back((first, last));
-                }
-            }
-            if let Some((first, last)) = self.missed.pop_front() {
-                return Poll::Ready(Ok(Some(TrackEvent::Gap { first, last, reason: Reason::NotFound })));
-            }
-            let group = state.arrivals.range(self.next..).next();
-            let gap = state.gaps.range(self.next..).next().map(|(&place, gap)| (place, *gap));
-            match (group, gap) {
-                (Some((&place, group)), gap) if gap.is_none_or(|(gap, _)| place < gap) => {
-                    self.next = place + 1;
-                    let sequence = group.sequence();
-                    if self.start.is_some_and(|start| sequence < start)
-                        || !self.seen.insert(sequence, sequence)
-                    {
-                        continue;
-                    }
-                    self.floor = Some(self.floor.map_or(sequence, |floor| floor.min(sequence)));
-                    let group = GroupConsumer::new(Arc::clone(group));
-                    return Poll::Ready(Ok(Some(TrackEvent::Group(group))));
-                }
-                (_, Some((place, Gap { first, last, reason, .. }))) => {
-                    self.next = place + 1;
-                    // Without a floor, what stands before the first group is told with that group if it matters.
-                    let Some(first) = self.floor.map(|floor| first.max(floor)).filter(|first| *first <= last)
-                    else {
-                        continue;
-                    };
-                    self.seen.insert(first, last);
-                    return Poll::Ready(Ok(Some(TrackEvent::Gap { first, last, reason })));
-                }
-                _ => {
-                    if let Some(end) = &state.end {
-                        return Poll::Ready(end.clone().map(|()| None));
-                    }
-                    state.readers.wait(&mut self.place, cx);
-                    return Poll::Pending;
-                }
-            }
-        }
-    }
-
-    /// A handle that does not count as a reader.
-    #[must_use]
-    pub fn downgrade(&self) -> WeakTrack {
-        WeakTrack { shared: Arc::downgrade(&self.shared) }
-    }
-
-    /// Whether the track has ended, in whichever way.
-    #[must_use]
-    pub fn is_ended(&self) -> bool {
-        self.shared.lock().end.is_some()
-    }
-}
-
-impl Clone for TrackConsumer {
-    fn clone(&self) -> Self {
-        let mut state = self.shared.lock();
-        state.consumers += 1;
-        state.changed.wake();
-        Self {
-            shared: Arc::clone(&self.shared),
-            next: self.next,
-            start: self.start,
-            floor: self.floor,
-            seen: self.seen.clone(),
-            synced: self.synced,
-            missed: self.missed.clone(),
-            place: Place::default(),
-        }
-    }
-}
-
-impl Drop for TrackConsumer {
-    fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        state.readers.leave(&mut self.place);
-        state.consumers -= 1;
-        state.changed.wake();
-    }
-}
-
-/// A track that may be gone; see [`TrackConsumer::downgrade`].
-#[derive(Clone, Debug)]
-pub struct WeakTrack {
-    shared: Weak<TrackShared>,
-}
-
-impl WeakTrack {
-    /// A reader from the newest group on, if the track still lives.
-    #[must_use]
-    pub fn upgrade(&self) -> Option<TrackConsumer> {
-        let shared = self.shared.upgrade()?;
-        let mut state = shared.lock();
-        if state.end.is_some() {
-            return None;
-        }
-        let consumer = shared.consumer(&mut state, Start::Latest);
-        drop(state);
-        Some(consumer)
     }
 }

@@ -9,6 +9,7 @@ use super::{
     drain::Drain,
     limits::Limits,
     message::Message,
+    rate::Rates,
     request::{Event, Output, Request, RequestId, RequestKind, Sender, State},
 };
 use crate::{
@@ -44,17 +45,26 @@ pub(crate) struct Endpoint {
     pub(super) used_ids: Runs,
     pub(super) announced: usize,
     pub(super) counts: Counts,
+    pub(super) rates: Rates,
     pub(super) drain: Drain,
     closed: bool,
 }
 
-/// How many requests of the peer are open.
+/// How many requests are open: the peer's, and subscriptions of ours.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
+    pub(super) ours: u64,
     pub(super) requests: usize,
     pub(super) subscriptions: usize,
     pub(super) watches: usize,
     pub(super) fetches: usize,
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.limits.meters.unsubscribes(self.counts.ours);
+        self.limits.meters.served(self.counts.subscriptions as u64);
+    }
 }
 
 impl Endpoint {
@@ -63,7 +73,9 @@ impl Endpoint {
 
     /// A session after its handshake.
     pub(crate) fn new(dialect: &'static dyn Dialect, side: Side, limits: Limits) -> Self {
+        let rates = Rates::new(&limits);
         let mut endpoint = Self {
+            rates,
             dialect,
             side,
             limits,
@@ -104,6 +116,8 @@ impl Endpoint {
                 return Err(Refused(code));
             }
             // The deployed crates' way: that stream only, as malformed.
+            tracing::warn!(stream_type, "unknown stream type");
+            self.strike();
             return Err(Refused(self.code(Reason::Malformed)));
         };
         if kind == RequestKind::Session {
@@ -125,13 +139,16 @@ impl Endpoint {
             return Err(Refused(self.code(Reason::GoingAway)));
         }
         let full = match kind {
-            RequestKind::Subscribe => self.counts.subscriptions >= self.limits.subscriptions,
-            RequestKind::Announce => self.counts.watches >= self.limits.watches,
-            RequestKind::Fetch => self.counts.fetches >= self.limits.fetches,
-            _ => false,
+            _ if self.counts.requests >= self.limits.requests => Some("requests"),
+            RequestKind::Subscribe if self.counts.subscriptions >= self.limits.subscriptions => {
+                Some("subscriptions")
+            }
+            RequestKind::Announce if self.counts.watches >= self.limits.watches => Some("watches"),
+            RequestKind::Fetch if self.counts.fetches >= self.limits.fetches => Some("fetches"),
+            _ => None,
         };
-        if full || self.counts.requests >= self.limits.requests {
-            return Err(Refused(self.code(Reason::TooMany)));
+        if let Some(limit) = full {
+            return Err(self.turn_down(limit));
         }
         Ok((self.insert(kind, false, State::Opened), kind))
     }
@@ -194,11 +211,6 @@ impl Endpoint {
         }
     }
 
-    /// Whether the session is about to end.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed
-    }
-
     /// Which of our subscriptions a group belongs to; `None` where it is not, or no longer, ours.
     pub(crate) fn subscription(&self, subscribe_id: u64) -> Option<RequestId> {
         self.subscriptions.get(&subscribe_id).copied()
@@ -231,11 +243,6 @@ impl Endpoint {
             }
             None => {}
         }
-    }
-
-    /// Whether the peer may open no more, where it has `more` streams beside its requests.
-    pub(crate) fn is_full(&self, more: usize) -> bool {
-        self.counts.requests + more >= self.limits.requests
     }
 
     /// Requests that are open, the Session stream included.
@@ -284,7 +291,12 @@ impl Endpoint {
         // The one line about it; what ends the session is told with its end.
         tracing::warn!(request = id.0, kind = request.kind.name(), %rule, "peer broke the protocol");
         let reason = rule.reason();
-        if request.ours {
+        let ours = request.ours;
+        if let PeerMisbehaved::LimitReached(limit) = &rule {
+            self.limits.meters.reaches(limit);
+        }
+        self.strike();
+        if ours {
             self.lost(id, Err(rule.into()));
         } else {
             self.abandoned(id, false);
@@ -295,10 +307,17 @@ impl Endpoint {
     pub(super) fn insert(&mut self, kind: RequestKind, ours: bool, state: State) -> RequestId {
         let id = RequestId(self.next_request);
         self.next_request += 1;
+        if ours && kind == RequestKind::Subscribe {
+            self.counts.ours += 1;
+            self.limits.meters.subscribes();
+        }
         if !ours && kind != RequestKind::Session {
             self.counts.requests += 1;
             match kind {
-                RequestKind::Subscribe => self.counts.subscriptions += 1,
+                RequestKind::Subscribe => {
+                    self.counts.subscriptions += 1;
+                    self.limits.meters.serves();
+                }
                 RequestKind::Announce => self.counts.watches += 1,
                 RequestKind::Fetch => self.counts.fetches += 1,
                 _ => {}
@@ -357,16 +376,24 @@ impl Endpoint {
         if request.reading || request.writing {
             return;
         }
+        if request.ours && request.kind == RequestKind::Subscribe {
+            self.counts.ours -= 1;
+            self.limits.meters.unsubscribes(1);
+        }
         if !request.ours && request.kind != RequestKind::Session {
             self.counts.requests -= 1;
             match request.kind {
-                RequestKind::Subscribe => self.counts.subscriptions -= 1,
+                RequestKind::Subscribe => {
+                    self.counts.subscriptions -= 1;
+                    self.limits.meters.served(1);
+                }
                 RequestKind::Announce => self.counts.watches -= 1,
                 RequestKind::Fetch => self.counts.fetches -= 1,
                 _ => {}
             }
         }
         self.requests.remove(&id);
+        self.rates.forget(id);
         self.outputs.push_back(Output::Forget { request: id });
     }
 

@@ -11,6 +11,7 @@ mod fetch;
 mod limits;
 mod message;
 mod priority;
+mod rate;
 mod request;
 mod respond;
 #[cfg(test)]

@@ -159,6 +159,7 @@ impl Endpoint {
         let code = self.code(reason);
         let state = self.requests.get(&id).map(|request| &request.state);
         if matches!(state, Some(State::Serving(_) | State::Unsubscribed)) {
+            self.limits.meters.tells_gap(reason);
             self.send(id, Message::Gap(Gap { first, last, code }));
         }
     }

@@ -64,7 +64,8 @@ fn a_set_that_is_being_learned_catches_up_when_it_is_told() {
 
 #[tokio::test]
 async fn a_group_on_its_own_is_read_as_long_as_a_reader_is_left() {
-    let (mut writing, mut group, mut unread) = GroupProducer::alone(7, 3, &Retention::default());
+    let (mut writing, mut group, mut unread) =
+        GroupProducer::alone(7, 3, &Retention::default(), &CacheBudget::unlimited());
     writing.write_frame("three").unwrap();
     writing.write_frame("four").unwrap();
     assert!(!group.seek(2), "it begins behind that");

@@ -1,0 +1,332 @@
+//! Reading a group: a cursor, and what wakes it.
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{GroupKey, GroupShared, State};
+use crate::{
+    error::{GroupError, Reason},
+    meters::{Meters, Sending},
+    model::{
+        frame::{FrameConsumer, FrameMeta},
+        terms::Lifetime,
+        wait::Place,
+    },
+};
+
+/// One step of a reader through a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// A frame begins.
+    Frame(FrameMeta),
+    /// The next bytes of the frame begun last.
+    Chunk(Bytes),
+}
+
+/// Reads a group from its first frame on, however late it starts; one that was fetched from the frame on that was
+/// asked for.
+///
+/// A clone reads on from the same place, independently.
+#[derive(Debug)]
+pub struct GroupConsumer {
+    shared: Arc<GroupShared>,
+    frame: usize,
+    chunk: usize,
+    /// Whether the frame at the cursor has been announced to the caller.
+    opened: bool,
+    place: Place,
+    expiry: Place,
+    /// Dropped with the last reader of a group that comes only as long as it is read.
+    pub(super) reading: Option<Arc<oneshot::Sender<Infallible>>>,
+    /// How long the group is of use to this reader.
+    lifetime: Option<Lifetime>,
+    /// Counts what is taken to be sent.
+    sending: Option<Sending>,
+}
+
+impl GroupConsumer {
+    pub(in crate::model) fn new(shared: Arc<GroupShared>) -> Self {
+        Self {
+            shared,
+            frame: 0,
+            chunk: 0,
+            opened: false,
+            place: Place::default(),
+            expiry: Place::default(),
+            reading: None,
+            lifetime: None,
+            sending: None,
+        }
+    }
+
+    /// The group is read to be sent to a peer, and of no use to it when it is older than that.
+    pub(crate) fn served(mut self, lifetime: Option<Lifetime>, meters: Option<&Meters>) -> Self {
+        self.lifetime = lifetime;
+        self.sending = meters.map(Meters::sends);
+        self
+    }
+
+    /// Goes to the frame of this number in the whole group, which may be yet to come. `false` where the frames here
+    /// begin behind it.
+    ///
+    /// Where the group is complete with fewer frames than that, the next read fails as [`Reason::OutOfRange`].
+    pub(crate) fn seek(&mut self, frame: u64) -> bool {
+        let Some(index) = frame.checked_sub(self.shared.first_frame) else { return false };
+        self.frame = usize::try_from(index).unwrap_or(usize::MAX);
+        self.opened = false;
+        true
+    }
+
+    /// Payload of the frames so far, as their sizes say.
+    pub(crate) fn payload(&self) -> u64 {
+        self.shared.lock().payload
+    }
+
+    /// How the group ended, if it did.
+    #[must_use]
+    pub fn end(&self) -> Option<Result<(), GroupError>> {
+        self.shared.lock().end.clone()
+    }
+
+    /// The group's number.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.shared.key.sequence
+    }
+
+    /// What tells this group apart.
+    #[must_use]
+    pub fn key(&self) -> GroupKey {
+        self.shared.key
+    }
+
+    /// Returns the next frame whole, or `None` once the group is complete.
+    ///
+    /// Frames come in the order written. The payload shares memory with the cache where the frame came in one
+    /// piece: cloning it costs a reference count, keeping it keeps that memory.
+    ///
+    /// # Errors
+    ///
+    /// - [`GroupError::Reset`]: the publisher gave the group up. Frames already returned stand. Of a fetch, this is the
+    ///   refusal too.
+    /// - [`GroupError::Expired`]: this reader fell behind the track's [`Retention`](crate::Retention).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the cursor moves only when a frame is returned.
+    ///
+    /// Spec: transfork-03 "FRAME".
+    pub async fn read_frame(&mut self) -> Result<Option<Bytes>, GroupError> {
+        std::future::poll_fn(|cx| self.poll_frame(cx)).await
+    }
+
+    /// Returns the next frame as soon as it begins, to be read while it is written.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_frame`](Self::read_frame).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn next_frame(&mut self) -> Result<Option<FrameConsumer<'_>>, GroupError> {
+        loop {
+            match std::future::poll_fn(|cx| self.poll_part(cx, false)).await? {
+                // The rest of a frame that the caller left.
+                Some(Part::Chunk(_)) => {}
+                Some(Part::Frame(meta)) => return Ok(Some(FrameConsumer::new(self, meta))),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn poll_frame(&mut self, cx: &Context<'_>) -> Poll<Result<Option<Bytes>, GroupError>> {
+        let mut state = self.shared.lock();
+        if self.opened {
+            // The caller left this frame in its middle.
+            self.frame += 1;
+            self.opened = false;
+        }
+        let Some(entry) = state.frames.get(self.frame) else {
+            return Self::poll_end(&mut state, self.frame, &mut self.place, cx).map_ok(|()| None);
+        };
+        if entry.written < entry.meta.size {
+            return match Self::poll_end(&mut state, self.frame, &mut self.place, cx) {
+                Poll::Ready(Ok(())) => Poll::Ready(Err(GroupError::WrongSize)),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Pending => Poll::Pending,
+            };
+        }
+        let size = entry.meta.size;
+        let chunks = state.chunks.get(entry.chunks.clone()).unwrap_or_default();
+        let frame = match chunks {
+            [] => Bytes::new(),
+            [one] => one.clone(),
+            many => {
+                let mut whole = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+                many.iter().for_each(|chunk| whole.extend_from_slice(chunk));
+                whole.into()
+            }
+        };
+        self.frame += 1;
+        Poll::Ready(Ok(Some(frame)))
+    }
+
+    /// The end of the group, for a reader at `frame`.
+    fn poll_end(
+        state: &mut State,
+        frame: usize,
+        place: &mut Place,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), GroupError>> {
+        match &state.end {
+            Some(Ok(())) if frame > state.frames.len() => {
+                Poll::Ready(Err(GroupError::Reset(Reason::OutOfRange)))
+            }
+            Some(end) => Poll::Ready(end.clone()),
+            None => {
+                state.readers.wait(place, cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// One step. With `within`, `None` at the end of the frame too.
+    pub(crate) fn poll_part(
+        &mut self,
+        cx: &Context<'_>,
+        within: bool,
+    ) -> Poll<Result<Option<Part>, GroupError>> {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        if within && !self.opened {
+            return Poll::Ready(Ok(None));
+        }
+        match self.step(&state) {
+            Some(part) => {
+                if within && matches!(part, Part::Frame(_)) {
+                    // The frame of the caller ended; the next one is for the next call.
+                    self.opened = false;
+                    return Poll::Ready(Ok(None));
+                }
+                Poll::Ready(Ok(Some(part)))
+            }
+            None if within && !self.opened => Poll::Ready(Ok(None)),
+            None => Self::poll_end(&mut state, self.frame, &mut self.place, cx).map_ok(|()| None),
+        }
+    }
+
+    /// Takes up to `max` parts under one lock. Returns how many; 0 once the group is complete.
+    pub(crate) fn poll_parts(
+        &mut self,
+        cx: &Context<'_>,
+        max: usize,
+        parts: &mut Vec<Part>,
+    ) -> Poll<Result<usize, GroupError>> {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        let mut taken = 0;
+        while taken < max {
+            let Some(part) = self.step(&state) else { break };
+            if let (Some(sending), Part::Chunk(chunk)) = (&self.sending, &part) {
+                sending.took(chunk.len() as u64);
+            }
+            parts.push(part);
+            taken += 1;
+        }
+        if taken > 0 {
+            return Poll::Ready(Ok(taken));
+        }
+        Self::poll_end(&mut state, self.frame, &mut self.place, cx).map_ok(|()| 0)
+    }
+
+    /// Waits until retention has let go of the group, or it is too old for this reader. Cancel safe.
+    pub(crate) async fn expired(&mut self) {
+        let lifetime = self.lifetime.clone();
+        let due = |state: &State| lifetime.as_ref()?.after(state.ended_at?);
+        // Most readers take what is there.
+        if let Some(due) = std::future::poll_fn(|cx| self.poll_expired(cx, due)).await {
+            tokio::select! {
+                biased;
+                _ = std::future::poll_fn(|cx| self.poll_expired(cx, |_| None)) => {}
+                () = tokio::time::sleep_until(due) => {}
+            }
+        }
+    }
+
+    /// `None` once it has expired.
+    fn poll_expired(
+        &mut self,
+        cx: &Context<'_>,
+        due: impl Fn(&State) -> Option<Instant>,
+    ) -> Poll<Option<Instant>> {
+        let mut state = self.shared.lock();
+        if state.end == Some(Err(GroupError::Expired)) {
+            return Poll::Ready(None);
+        }
+        if let Some(due) = due(&state) {
+            return Poll::Ready(Some(due));
+        }
+        state.expiry.wait(&mut self.expiry, cx);
+        Poll::Pending
+    }
+
+    /// Moves the cursor over what is there; `None` when there is nothing yet.
+    fn step(&mut self, state: &State) -> Option<Part> {
+        loop {
+            let entry = state.frames.get(self.frame)?;
+            if !self.opened {
+                self.opened = true;
+                self.chunk = entry.chunks.start;
+                return Some(Part::Frame(entry.meta.clone()));
+            }
+            if self.chunk < entry.chunks.end {
+                let chunk = state.chunks.get(self.chunk)?.clone();
+                self.chunk += 1;
+                return Some(Part::Chunk(chunk));
+            }
+            if entry.written < entry.meta.size {
+                return None;
+            }
+            self.frame += 1;
+            self.opened = false;
+        }
+    }
+
+    /// Whether the group is complete and at its end for this reader.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        let state = self.shared.lock();
+        matches!(state.end, Some(Ok(()))) && self.frame >= state.frames.len()
+    }
+}
+
+impl Clone for GroupConsumer {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            frame: self.frame,
+            chunk: self.chunk,
+            opened: self.opened,
+            place: Place::default(),
+            expiry: Place::default(),
+            reading: self.reading.clone(),
+            lifetime: self.lifetime.clone(),
+            sending: None,
+        }
+    }
+}
+
+impl Drop for GroupConsumer {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.readers.leave(&mut self.place);
+        state.expiry.leave(&mut self.expiry);
+    }
+}
