@@ -179,6 +179,7 @@ impl Relay {
             router: limits.router,
             subscribed: AtomicU64::new(0),
             fetched: AtomicU64::new(0),
+            untold: AtomicU64::new(0),
         };
         let shared = Shared {
             sessions: Arc::new(Semaphore::new(limits.sessions.min(Semaphore::MAX_PERMITS))),
@@ -294,6 +295,9 @@ pub struct Counters {
     pub upstream_total: u64,
     /// Groups fetched upstream since the start, because they were not held here.
     pub fetched_total: u64,
+    /// Names that sessions could not be told since the start, because their versions cannot write them: each counts
+    /// once for each such session.
+    pub untold_total: u64,
 }
 
 /// What can be asked of a relay while it runs. Clones are handles to the same relay.
@@ -338,6 +342,7 @@ impl Handle {
             scopes: scopes.len(),
             upstream_total: self.shared.settings.subscribed.load(Ordering::Relaxed),
             fetched_total: self.shared.settings.fetched.load(Ordering::Relaxed),
+            untold_total: self.shared.settings.untold.load(Ordering::Relaxed),
             ..Counters::default()
         };
         for scope in scopes {
