@@ -176,6 +176,8 @@ enum Done<C: Connection> {
     CallerLeft(RequestId),
     /// No group of a finished subscription has begun for a while; it had so many then.
     LateOver(RequestId, u64),
+    /// Groups of a subscription may have been missing for too long.
+    Settle(RequestId),
     /// The peer had its time to agree to the end.
     CloseTimeout,
     /// Time to look at the bitrate.
@@ -299,6 +301,7 @@ impl<C: Connection> Driver<C> {
             Done::Unused(request) => self.unused(request),
             Done::CallerLeft(request) => self.caller_left(request),
             Done::LateOver(request, groups) => self.late_over(request, groups),
+            Done::Settle(request) => self.settle(request),
             Done::CloseTimeout => self.ending = Some(SessionError::LocallyClosed),
         }
     }

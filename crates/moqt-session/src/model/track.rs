@@ -172,6 +172,16 @@ impl TrackShared {
         }
     }
 
+    fn due(&self) -> Option<Instant> {
+        let state = self.lock();
+        let oldest = state.holes.oldest().filter(|_| state.end.is_none())?;
+        oldest.checked_add(self.retention.max_age)
+    }
+
+    fn settle(&self) {
+        self.give_up(&mut self.lock(), now(), |_, _| false);
+    }
+
     /// Drops what retention does not keep, oldest arrival first. Called once a group, and once a piece of
     /// payload only while too much is held.
     fn evict(&self, state: &mut State, now: Instant) {
@@ -378,6 +388,12 @@ impl TrackProducer {
         self.shared.lock().holes.within(first, last).is_empty()
     }
 
+    /// Gives up what has been missing for too long, and says when more of it will have been.
+    pub(crate) fn settle(&self) -> Option<Instant> {
+        self.shared.settle();
+        self.shared.due()
+    }
+
     /// Ends the track for good. Readers read what is there and then see the end.
     pub fn finish(&self) {
         end(&self.shared, Ok(()));
@@ -558,14 +574,12 @@ impl TrackConsumer {
 
     /// When numbers that were left out have been missing for too long. More of them come with a group, never alone.
     pub(crate) fn due(&self) -> Option<Instant> {
-        let state = self.shared.lock();
-        let oldest = state.holes.oldest().filter(|_| state.end.is_none())?;
-        oldest.checked_add(self.shared.retention.max_age)
+        self.shared.due()
     }
 
     /// Gives up what is [due](Self::due).
     pub(crate) fn settle(&self) {
-        self.shared.give_up(&mut self.shared.lock(), now(), |_, _| false);
+        self.shared.settle();
     }
 
     /// [`next_event`](Self::next_event) for callers that poll.
