@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::layers::{self, Profile};
 use crate::shell::{self, Steps};
-use crate::{readme, tidy, vectors};
+use crate::{interop, readme, tidy, vectors};
 
 /// A step: its name, what it does.
 type Step = (&'static str, fn() -> Result<()>);
@@ -22,6 +22,7 @@ const STEPS: &[Step] = &[
     ("features", features),
     ("docs", docs),
     ("build", build),
+    ("interop", interop::run_built),
     ("readme", || readme::run(false, readme::Caller::Ci)),
     ("test", || layers::run(None, Profile::Ci, &[])),
 ];

@@ -7,6 +7,7 @@ mod arrows;
 mod bench;
 mod ci;
 mod fuzz;
+mod interop;
 mod layers;
 mod mask;
 mod metadata;
@@ -74,6 +75,10 @@ enum Task {
         #[arg(long)]
         write: bool,
     },
+    /// Runs against peers that no one here wrote, and prints a line for each case.
+    ///
+    /// Peers are fetched from the registry and built into target/interop, or the folder in MOQT_INTEROP_DIR.
+    Interop(interop::Ask),
     /// Runs the command blocks of README.md.
     Readme {
         /// Prints the blocks and what would be done with them.
@@ -96,6 +101,7 @@ fn main() -> ExitCode {
         },
         Task::Fuzz { target, duration } => fuzz::run(&target, duration),
         Task::Status { write } => status::run(write),
+        Task::Interop(ask) => interop::run(&ask),
         Task::Readme { list } => readme::run(list, readme::Caller::Person),
     };
     match outcome {
