@@ -22,6 +22,7 @@ const STEPS: &[Step] = &[
     ("features", features),
     ("docs", docs),
     ("build", build),
+    ("interop", interop::run_built),
     ("browser", interop::browser::run_built),
     ("readme", || readme::run(false, readme::Caller::Ci)),
     ("test", || layers::run(None, Profile::Ci, &[])),

@@ -77,7 +77,7 @@ enum Task {
     },
     /// Runs against peers that no one here wrote, and prints a line for each case.
     ///
-    /// What it needs of registries goes to target/interop, or the folder in MOQT_INTEROP_DIR.
+    /// Peers and tools are fetched from their registries into target/interop, or the folder in MOQT_INTEROP_DIR.
     Interop(interop::Ask),
     /// Runs the command blocks of README.md.
     Readme {

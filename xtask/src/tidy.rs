@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::metadata::Metadata;
-use crate::{arrows, shell, status, vectors};
+use crate::{arrows, interop, shell, status, vectors};
 
 /// One broken rule, and where.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +54,7 @@ pub(crate) fn run() -> Result<()> {
     }
     findings.extend(vectors::findings()?);
     findings.extend(status::findings(&metadata)?);
+    findings.extend(interop::findings()?);
     for finding in &findings {
         println!("{finding}");
     }

@@ -26,6 +26,9 @@ pub struct Counters {
     pub upstream_total: u64,
     /// Groups fetched upstream since the start, because they were not held here.
     pub fetched_total: u64,
+    /// Names that sessions could not be told since the start, because their versions cannot write them: each counts
+    /// once for each such session.
+    pub untold_total: u64,
     /// Groups that are held.
     pub cached_groups: u64,
     /// Bytes that they hold; see [`Options::cache_bytes`](crate::Options::cache_bytes).
@@ -50,6 +53,7 @@ impl Shared {
             scopes: scopes.len(),
             upstream_total: self.settings.subscribed.load(Ordering::Relaxed),
             fetched_total: self.settings.fetched.load(Ordering::Relaxed),
+            untold_total: self.settings.untold.load(Ordering::Relaxed),
             cached_groups: self.cache.groups(),
             cache_bytes: self.cache.held(),
             evicted_total: self.cache.evicted(),

@@ -83,7 +83,16 @@ impl Collector for Numbers {
         write.counters("refusals", "What was refused at a limit", "limit", refusals)?;
         let failed = shared.failed_handshakes.load(Ordering::Relaxed);
         write.counter("handshakes_failed", "Clients that did not come through their handshakes", failed)?;
-        write.counter("handshakes_retried", "Clients asked to prove their addresses", counters.retried_total)
+        write.counter(
+            "handshakes_retried",
+            "Clients asked to prove their addresses",
+            counters.retried_total,
+        )?;
+        write.counter(
+            "names_untold",
+            "Names left out where a version cannot write them",
+            counters.untold_total,
+        )
     }
 }
 

@@ -228,6 +228,7 @@ impl Relay {
             router: limits.router,
             subscribed: AtomicU64::new(0),
             fetched: AtomicU64::new(0),
+            untold: AtomicU64::new(0),
         };
         let shared = Shared {
             sessions: Arc::new(Semaphore::new(limits.sessions.min(Semaphore::MAX_PERMITS))),

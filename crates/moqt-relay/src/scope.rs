@@ -10,15 +10,15 @@ use std::{
 };
 
 use moqt::{
-    AnnounceConsumer, AnnounceProducer, FullTrackName, Info, Interest, Namespace, Reason, Retention,
-    Subscriber, TrackConsumer,
+    AnnounceConsumer, AnnounceProducer, FullTrackName, Info, Interest, Namespace, Reason, Retention, Session,
+    Subscriber, TrackConsumer, Version,
 };
 use tokio::{
     runtime::Handle,
     sync::oneshot,
     task::{AbortHandle, JoinSet},
 };
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::{
     router::{AskId, Output, Router, RouterLimits, SessionId, Sources, WaiterId},
@@ -35,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) subscribed: AtomicU64,
     /// Fetches made upstream since the start, in all scopes.
     pub(crate) fetched: AtomicU64,
+    /// Names that sessions could not be told since the start, in all scopes.
+    pub(crate) untold: AtomicU64,
 }
 
 /// Sessions that see each other's tracks.
@@ -59,6 +61,10 @@ struct State {
 struct Member {
     /// Known once the session has begun.
     subscriber: Option<Subscriber>,
+    /// What its peer can be told depends on it; known once the session has begun.
+    version: Option<Version>,
+    /// Whether a name was left out that its version cannot write.
+    left_out: bool,
     /// Requests under way. They are started under the lock of the state, so what they hold must not need it
     /// when it is dropped.
     asks: JoinSet<()>,
@@ -120,15 +126,25 @@ impl Scope {
 
     /// A session is about to begin. Must be called within a tokio runtime.
     pub(crate) fn enter(&self, session: SessionId) {
-        let member = Member { subscriber: None, asks: JoinSet::new(), runtime: Handle::current() };
+        let member = Member {
+            subscriber: None,
+            version: None,
+            left_out: false,
+            asks: JoinSet::new(),
+            runtime: Handle::current(),
+        };
         self.lock().members.insert(session, member);
     }
 
     /// The session has begun and can be asked.
-    pub(crate) fn attach(&self, session: SessionId, subscriber: Subscriber) {
-        if let Some(member) = self.lock().members.get_mut(&session) {
-            member.subscriber = Some(subscriber);
-        }
+    pub(crate) fn attach(&self, id: SessionId, session: &Session) {
+        let mut state = self.lock();
+        let Some(member) = state.members.get_mut(&id) else { return };
+        member.subscriber = Some(session.subscriber());
+        member.version = Some(session.version());
+        // Those that are there already are announced to it, too.
+        let untold = self.names.names().iter().filter(|name| member.leaves_out(id, name)).count();
+        self.settings.untold.fetch_add(untold as u64, Ordering::Relaxed);
     }
 
     /// The session is over. Returns whether it was the last one here.
@@ -227,6 +243,10 @@ impl Scope {
     fn perform(self: &Arc<Self>, state: &mut State, output: Output, cancelled: &mut Vec<AbortHandle>) {
         match output {
             Output::Announce(name) => {
+                let members = state.members.iter_mut();
+                let untold =
+                    members.filter_map(|(id, member)| member.leaves_out(*id, &name).then_some(())).count();
+                self.settings.untold.fetch_add(untold as u64, Ordering::Relaxed);
                 self.names.insert(name);
             }
             Output::Withdraw(name) => {
@@ -295,6 +315,22 @@ impl State {
 }
 
 impl Member {
+    /// Whether the session's version has no way to write the name. Nobody else would say so: to its peer there is
+    /// no such track.
+    fn leaves_out(&mut self, id: SessionId, name: &Namespace) -> bool {
+        let Some(version) = self.version else { return false };
+        let Err(error) = name.fits(version.spec()) else { return false };
+        if std::mem::replace(&mut self.left_out, true) {
+            debug!(to = id.0, %version, %name, %error, "name cannot be written in the session's version");
+        } else {
+            warn!(
+                to = id.0, %version, %name, %error,
+                "name cannot be written in the session's version: left out there, as are others like it"
+            );
+        }
+        true
+    }
+
     fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         // Nobody waits for them, so those that are done are cleared away here.
         while self.asks.try_join_next().is_some() {}

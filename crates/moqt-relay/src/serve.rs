@@ -46,7 +46,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, incoming: Incoming, handshake: Ha
     let _open = shared.carriers.enter(carrier);
     info!(id, %remote, ?carrier, %version, scope = membership.name(), "session began");
     let session = request.start(Arc::new(Downstream::new(Arc::clone(membership.scope()))));
-    membership.scope().attach(membership.session, session.subscriber());
+    membership.scope().attach(membership.session, &session);
     let end = tokio::select! {
         biased;
         () = closing.wait() => session.close().await,

@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use moqt::{Announced, Namespace, Reason, TrackError, Version};
+use moqt::{Announced, Namespace, Reason, RequestError, TrackError, Version};
 use moqt_relay::Listen;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -312,6 +312,32 @@ async fn when_many_are_in_their_handshakes_a_client_has_to_prove_its_address() {
         let relay = TestRelay::with(options);
         assert!(relay.client().connect(&relay.url("moqf", "/")).await.is_err());
         assert_eq!(relay.counters().refused_total, 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_a_version_cannot_write_is_left_out_there_and_counted() {
+    bounded(async {
+        let relay = TestRelay::start();
+        let publisher = relay.connect("moqf").await;
+        let deployed = relay.connect_as(relay.client_of(Some(Version::TRANSFORK_04_RS12)), "moqf", "/").await;
+        let ours = relay.connect("moqf").await;
+        let mut names = deployed.session.subscriber().announced(Namespace::EMPTY).await.unwrap();
+        assert_eq!(names.next().await.unwrap(), Announced::CaughtUp);
+
+        let _tracks = ["odd/a%2Fb", "odd/%FF", "plain/x"].map(|name| publisher.publish(name));
+        assert_eq!(names.next().await.unwrap(), active("plain/x"));
+        ours.sees("odd/a%2Fb").await;
+        ours.sees("odd/%FF").await;
+        assert_eq!(relay.counters().untold_total, 2);
+        // Asked for all the same, they are refused before anything is sent.
+        assert!(matches!(deployed.try_subscribe("odd/%FF").await, Err(RequestError::Encode(_))));
+
+        // Who comes later is told no more, and what it misses counts, too.
+        let later = relay.connect_as(relay.client_of(Some(Version::TRANSFORK_04_RS12)), "https", "/").await;
+        later.sees("plain/x").await;
+        assert_eq!(relay.counters().untold_total, 4);
     })
     .await;
 }

@@ -376,6 +376,51 @@ fn a_publisher_without_ranges_is_left_in_the_way_that_it_understands() {
 }
 
 #[test]
+fn a_range_ends_where_the_publisher_names_no_gaps() {
+    for version in [Version::TRANSFORK_04_RS12, Version::TRANSFORK_04_RS9] {
+        for_each_seed(move |sim| async move {
+            let (side, mut peer) = against_client(&sim, version).await;
+            let (subscription, mut stream, wish) = subscribed(&side, &mut peer, from_to(2, 5)).await;
+            let mut track = subscription.into_track();
+            // Deployed publishers start with their latest group, whatever they are asked.
+            for sequence in [4, 5] {
+                peer.group(&header(wish.id.0, sequence)).await.finish();
+            }
+            stream.expect_quiet(secs(5)).await;
+            stream.expect_reset(code::CANCEL).await;
+            let mut groups = Vec::new();
+            let mut gaps = Vec::new();
+            while let Some(event) = track.next_event().await.unwrap() {
+                match event {
+                    TrackEvent::Group(group) => groups.push(group.sequence()),
+                    TrackEvent::Gap { first, last, reason } => gaps.push((first, last, reason)),
+                }
+            }
+            groups.sort_unstable();
+            assert_eq!((groups, gaps), (vec![4, 5], vec![(2, 3, Reason::NotFound)]), "{version}");
+        });
+    }
+}
+
+#[test]
+fn a_range_from_the_latest_group_on_ends_where_the_relay_did_not_know_which_that_is() {
+    for version in [Version::TRANSFORK_04_RS12, Version::TRANSFORK_04_RS9] {
+        for_each_seed(move |sim| async move {
+            let (side, mut peer) = against_client(&sim, version).await;
+            let options = SubscribeOptions { last: Some(5), ..Default::default() };
+            let (subscription, mut stream, wish) = subscribed(&side, &mut peer, options).await;
+            let mut track = subscription.into_track();
+            for sequence in [4, 5] {
+                peer.group(&header(wish.id.0, sequence)).await.finish();
+                assert!(track.next_group().await.unwrap().is_some());
+            }
+            stream.expect_reset(code::CANCEL).await;
+            assert!(track.next_group().await.unwrap().is_none());
+        });
+    }
+}
+
+#[test]
 fn both_sides_finish_a_bounded_subscription_and_nothing_is_left_of_it() {
     for version in VERSIONS {
         for_each_seed(move |sim| async move {

@@ -222,14 +222,25 @@ fn write_path<'a>(
     if spec.path == PathForm::Joined {
         return write_block(join(parts)?.as_bytes(), out);
     }
+    check_path(parts.clone(), spec)?;
     varint::put(parts.clone().count() as u64, out)?;
     for part in parts {
-        if spec.path == PathForm::TextParts && std::str::from_utf8(part).is_err() {
-            return Err(NameError::NotUtf8.into());
-        }
         write_block(part, out)?;
     }
     Ok(())
+}
+
+/// Whether a version can write a path.
+pub(crate) fn check_path<'a>(
+    mut parts: impl Iterator<Item = &'a Bytes>,
+    spec: &Spec,
+) -> Result<(), NameError> {
+    match spec.path {
+        PathForm::Parts => Ok(()),
+        PathForm::TextParts if parts.all(|part| std::str::from_utf8(part).is_ok()) => Ok(()),
+        PathForm::TextParts => Err(NameError::NotUtf8),
+        PathForm::Joined => join(parts).map(drop),
+    }
 }
 
 fn read_parts(limits: &Limits, cursor: &mut Cursor<'_>, text: bool) -> Result<Namespace, ReadError> {

@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::codec::check_path;
 use crate::limits::Limits;
+use crate::version::Spec;
 
 mod text;
 
@@ -146,6 +148,16 @@ impl Namespace {
     /// [`NameError::TooManyParts`], [`NameError::TooLong`].
     pub fn validate(&self, limits: &Limits) -> Result<(), NameError> {
         check(self.len(), self.bytes(), limits)
+    }
+
+    /// Checks that a version has a way to write this.
+    ///
+    /// # Errors
+    ///
+    /// [`NameError::NotUtf8`], [`NameError::Reserved`], [`NameError::EmptyPart`]: where names are text, or joined
+    /// parts, not everything can be said.
+    pub fn fits(&self, spec: &Spec) -> Result<(), NameError> {
+        check_path(self.parts(), spec)
     }
 }
 

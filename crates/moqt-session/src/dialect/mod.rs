@@ -6,7 +6,7 @@ use std::fmt::Debug;
 
 use bytes::BytesMut;
 use moqt_transport::Code;
-use moqt_wire::{DecodeError, EncodeError, Family, StreamDecoder, Version};
+use moqt_wire::{DecodeError, EncodeError, Family, StreamDecoder, Version, transfork::Interest};
 
 pub(crate) use transfork::{ClientHandshake, HandshakeError, Negotiated, Offer, ServerHandshake};
 
@@ -46,6 +46,9 @@ pub(crate) trait Dialect: Debug + Send + Sync + 'static {
 
     /// Whether the message can be said at all.
     fn check(&self, message: &Message) -> Result<(), RequestError>;
+
+    /// What to ask the peer for, so that all names of interest are among its answers. There may be others, too.
+    fn asked(&self, interest: Interest) -> Interest;
 
     /// The integer for a reason.
     fn code(&self, reason: Reason) -> Code;

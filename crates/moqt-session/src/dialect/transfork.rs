@@ -9,7 +9,7 @@ use moqt_transport::Code;
 use moqt_wire::{
     DecodeError, DecodeErrorKind, EncodeError, Feature, GroupSequence, Message as _, Millis, StreamDecoder,
     SubscribeId, Version,
-    transfork::{self as wire, StreamKind, code},
+    transfork::{self as wire, Interest, Pattern, StreamKind, code},
 };
 
 pub(crate) use handshake::{ClientHandshake, HandshakeError, Negotiated, Offer, ServerHandshake};
@@ -204,6 +204,17 @@ impl Dialect for Transfork {
         }
         let mut scratch = BytesMut::new();
         self.encode(message, &mut scratch).map_err(|error| RequestError::Encode(error.to_string()))
+    }
+
+    fn asked(&self, interest: Interest) -> Interest {
+        match interest {
+            // The pattern for what is below a name leaves out the name itself.
+            Interest::Prefix(prefix) if self.0.spec().supports(Feature::Patterns) => {
+                // What no pattern can say is left for `check` to refuse.
+                Pattern::covering(&prefix).map_or(Interest::Prefix(prefix), Interest::Pattern)
+            }
+            interest => interest,
+        }
     }
 
     fn code(&self, reason: Reason) -> Code {

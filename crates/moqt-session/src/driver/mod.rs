@@ -194,6 +194,8 @@ enum Done<C: Connection> {
     CallerLeft(RequestId),
     /// No group of a finished subscription has begun for a while; it had so many then.
     LateOver(RequestId, u64),
+    /// Groups of a subscription may have been missing for too long.
+    Settle(RequestId),
     /// The peer had its time to agree to the end.
     CloseTimeout,
     /// The peer had its time to go by itself.
@@ -342,6 +344,7 @@ impl<C: Connection> Driver<C> {
             Done::CallerLeft(request) => self.caller_left(request),
             Done::LateOver(request, groups) => self.late_over(request, groups),
             Done::CloseTimeout | Done::DrainOver => self.ending = Some(SessionError::LocallyClosed),
+            Done::Settle(request) => self.settle(request),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::BTreeSet};
 
 use moqt_transport::{Connection, RecvStream as _};
-use moqt_wire::{GroupOrder, Priority};
+use moqt_wire::{Feature, GroupOrder, Priority};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, trace, warn};
 
@@ -35,6 +35,8 @@ pub(super) struct Wish {
     wanted: (Option<u64>, Option<u64>),
     /// Groups that have begun and are neither whole nor named by a gap; kept while the range has an end.
     unfinished: BTreeSet<u64>,
+    /// Whether somebody waits for what is missing to be too old.
+    settling: bool,
     /// Taken when the answer comes; the consumer keeps the track in use until then.
     pending: Option<(oneshot::Sender<Result<Granted, RequestError>>, TrackConsumer)>,
 }
@@ -124,6 +126,7 @@ impl<C: Connection> Driver<C> {
             Some(Command::Watch { interest, reply }) => match self.endpoint.watch(interest.clone()) {
                 Ok(request) => {
                     let names = AnnounceProducer::learning();
+                    // Whatever the peer tells beyond that, nobody sees.
                     let watch = names.watch(interest);
                     let producer = names.clone();
                     self.uses.insert(request, Use::Watching(names));
@@ -179,6 +182,7 @@ impl<C: Connection> Driver<C> {
             open: BTreeSet::new(),
             wanted: (first, last),
             unfinished: BTreeSet::new(),
+            settling: false,
             pending: Some((reply, consumer)),
         };
         self.uses.insert(request, Use::Wish(Box::new(wish)));
@@ -248,6 +252,31 @@ impl<C: Connection> Driver<C> {
         wish.track.gap(gap.first, gap.last, reason);
         wish.unfinished.retain(|group| !(gap.first..=gap.last).contains(group));
         self.finish_if_complete(request);
+    }
+
+    /// Where publishers name no gaps, what is missing for too long is given up, so that a range comes to its end.
+    fn settle_later(&mut self, request: RequestId) {
+        if self.dialect.version().spec().supports(Feature::Ranges) {
+            return;
+        }
+        let Some(Use::Wish(wish) | Use::Late(wish)) = self.uses.get_mut(&request) else { return };
+        if wish.settling {
+            return;
+        }
+        let Some(due) = wish.track.settle() else { return };
+        wish.settling = true;
+        self.spawn(async move {
+            tokio::time::sleep_until(due).await;
+            Done::Settle(request)
+        });
+    }
+
+    pub(super) fn settle(&mut self, request: RequestId) {
+        if let Some(Use::Wish(wish) | Use::Late(wish)) = self.uses.get_mut(&request) {
+            wish.settling = false;
+            self.settle_later(request);
+            self.finish_if_complete(request);
+        }
     }
 
     /// A group stream is through; `whole` if with all that it was to bring.
@@ -392,8 +421,13 @@ impl<C: Connection> Driver<C> {
                 } else {
                     match wish.track.create_group(sequence) {
                         Ok(group) => {
+                            if !self.dialect.version().spec().supports(Feature::Ranges) {
+                                // A relay may not have known its latest group; then this is it.
+                                wish.wanted.0.get_or_insert(sequence);
+                            }
                             wish.began(sequence, self.limits.groups);
                             self.groups_in += 1;
+                            self.settle_later(request);
                             let (dialect, limits) = (self.dialect, self.limits.wire.clone());
                             self.spawn(async move {
                                 let whole = ingest::frames(stream, rest, group, dialect, limits).await;

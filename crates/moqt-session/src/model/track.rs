@@ -162,6 +162,16 @@ impl TrackShared {
         }
     }
 
+    pub(super) fn due(&self) -> Option<Instant> {
+        let state = self.lock();
+        let oldest = state.holes.oldest().filter(|_| state.end.is_none())?;
+        oldest.checked_add(self.retention.max_age)
+    }
+
+    pub(super) fn settle(&self) {
+        self.give_up(&mut self.lock(), now(), |_, _| false);
+    }
+
     /// Drops what retention does not keep, oldest arrival first. Called once a group, and by the sweep of the budget.
     fn evict(&self, state: &mut State, now: Instant) {
         self.give_up(state, now, |_, _| false);
@@ -473,6 +483,12 @@ impl TrackProducer {
     /// Whether each group from `first` to `last` has begun, or will not come.
     pub(crate) fn is_settled(&self, first: u64, last: u64) -> bool {
         self.shared.lock().holes.within(first, last).is_empty()
+    }
+
+    /// Gives up what has been missing for too long, and says when more of it will have been.
+    pub(crate) fn settle(&self) -> Option<Instant> {
+        self.shared.settle();
+        self.shared.due()
     }
 
     /// Ends the track for good. Readers read what is there and then see the end.

@@ -50,12 +50,14 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Watches the peer's names.
+    /// Watches the peer's names. There may be some among them that are of no interest: a version may be able to ask
+    /// for more only.
     ///
     /// # Errors
     ///
     /// When the version cannot say it; nothing is sent then.
     pub(crate) fn watch(&mut self, interest: Interest) -> Result<RequestId, RequestError> {
+        let interest = self.dialect.asked(interest);
         let message = Message::Watch(interest.clone());
         self.dialect.check(&message)?;
         let state = State::Watching { interest, active: BTreeSet::new(), caught_up: false };

@@ -144,3 +144,25 @@ proptest! {
         prop_assert_eq!(name.to_string().parse(), Ok(name));
     }
 }
+
+#[test]
+fn what_fits_a_version_is_what_it_can_write() {
+    use bytes::BytesMut;
+
+    use crate::{Version, codec::Field as _};
+
+    for (text, fitting) in [
+        ("meeting/1234", [true, true, true, true]),
+        ("a%2Fb/c", [true, false, true, true]),
+        ("a/%FF", [true, false, true, false]),
+        ("", [true, true, true, true]),
+    ] {
+        let name = namespace(text);
+        // In the order of `ALL`: 04, 04-rs12, 03, 04-rs9.
+        assert_eq!(Version::ALL.map(|version| name.fits(version.spec()).is_ok()), fitting, "{text}");
+        for version in Version::ALL {
+            let written = name.write(version.spec(), &mut BytesMut::new());
+            assert_eq!(written.is_ok(), name.fits(version.spec()).is_ok(), "{text} in {version}");
+        }
+    }
+}

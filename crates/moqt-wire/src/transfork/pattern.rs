@@ -55,6 +55,17 @@ impl Pattern {
         Ok(if prefix.is_empty() { Self::any() } else { Self::new(text + "/*") })
     }
 
+    /// Matches `prefix` itself and what lies below it, and with them, as patterns know no parts, whatever else begins
+    /// with the same letters: for whoever asks to sort out.
+    ///
+    /// # Errors
+    ///
+    /// As [`below`](Self::below).
+    pub fn covering(prefix: &Namespace) -> Result<Self, NameError> {
+        let text = literal(prefix)?;
+        Ok(if prefix.is_empty() { Self::any() } else { Self::new(text + "*") })
+    }
+
     /// Matches `path` alone.
     ///
     /// # Errors

@@ -152,14 +152,12 @@ impl TrackConsumer {
 
     /// When numbers that were left out have been missing for too long. More of them come with a group, never alone.
     pub(crate) fn due(&self) -> Option<Instant> {
-        let state = self.shared.lock();
-        let oldest = state.holes.oldest().filter(|_| state.end.is_none())?;
-        oldest.checked_add(self.shared.retention.max_age)
+        self.shared.due()
     }
 
     /// Gives up what is [due](Self::due).
     pub(crate) fn settle(&self) {
-        self.shared.give_up(&mut self.shared.lock(), now(), |_, _| false);
+        self.shared.settle();
     }
 
     /// [`next_event`](Self::next_event) for callers that poll.

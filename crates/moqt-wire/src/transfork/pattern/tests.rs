@@ -51,10 +51,13 @@ fn a_path_without_joined_text_is_matched_by_nothing() {
 fn patterns_can_be_made_of_names() {
     assert_eq!(Pattern::below(&Namespace::EMPTY), Ok(Pattern::any()));
     assert_eq!(Pattern::below(&path("meeting")).unwrap().as_str(), "meeting/*");
+    assert_eq!(Pattern::covering(&Namespace::EMPTY), Ok(Pattern::any()));
+    assert_eq!(Pattern::covering(&path("meeting")).unwrap().as_str(), "meeting*");
     assert_eq!(Pattern::exact(&path("meeting/1234")).unwrap().as_str(), "meeting/1234");
     assert_eq!(Pattern::exact(&Namespace::EMPTY), Err(NameError::NoParts));
     let star = Err(NameError::Reserved { character: '*' });
     assert_eq!(Pattern::below(&path("a*b")), star);
+    assert_eq!(Pattern::covering(&path("a*b")), star);
     assert_eq!(Pattern::exact(&path("a*b")), star);
     assert_eq!(Pattern::below(&path("a%2Fb")), Err(NameError::Reserved { character: '/' }));
 }
