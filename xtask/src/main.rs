@@ -7,6 +7,7 @@ mod arrows;
 mod bench;
 mod ci;
 mod fuzz;
+mod lab;
 mod layers;
 mod mask;
 mod metadata;
@@ -54,12 +55,10 @@ enum Task {
         #[arg(long)]
         list: bool,
     },
-    /// Benchmarks of the workspace; fails with status 2 where there is none.
-    Bench {
-        /// Handed to each benchmark as written.
-        #[arg(last = true, value_name = "BENCH_ARGS")]
-        extra: Vec<String>,
-    },
+    /// Benchmarks: loads on a relay side by side with a reference, or the bench targets of the workspace.
+    ///
+    /// Fails with status 2 where there are no bench targets.
+    Bench(bench::BenchArgs),
     /// Runs a fuzz target of the wire crate.
     Fuzz {
         /// The name of a target, or `wire` for each one in turn.
@@ -89,7 +88,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Vectors { list: true } => vectors::list(),
         Task::Vectors { list: false } => vectors::run(),
-        Task::Bench { extra } => match bench::run(&extra) {
+        Task::Bench(args) => match bench::run(&args) {
             Ok(bench::Outcome::Ran) => Ok(()),
             Ok(bench::Outcome::NothingThere) => return ExitCode::from(2),
             Err(error) => Err(error),
