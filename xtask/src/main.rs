@@ -7,10 +7,12 @@ mod arrows;
 mod bench;
 mod ci;
 mod fuzz;
+mod http;
 mod lab;
 mod layers;
 mod mask;
 mod metadata;
+mod netns;
 mod readme;
 mod shell;
 mod status;
@@ -59,6 +61,13 @@ enum Task {
     ///
     /// Fails with status 2 where there are no bench targets.
     Bench(bench::BenchArgs),
+    /// The network lab: relay, publisher and subscribers in network namespaces of their own.
+    ///
+    /// Says so and ends well where it may not make namespaces, which takes Linux and the rights of root.
+    Netns(netns::NetnsArgs),
+    /// One page over HTTP; what the lab runs within a namespace.
+    #[command(hide = true)]
+    HttpGet { address: String, path: String },
     /// Runs a fuzz target of the wire crate.
     Fuzz {
         /// The name of a target, or `wire` for each one in turn.
@@ -91,6 +100,11 @@ fn main() -> ExitCode {
         Task::Bench(args) => match bench::run(&args) {
             Ok(bench::Outcome::Ran) => Ok(()),
             Ok(bench::Outcome::NothingThere) => return ExitCode::from(2),
+            Err(error) => Err(error),
+        },
+        Task::Netns(args) => netns::run(&args),
+        Task::HttpGet { address, path } => match http::get(&address, &path) {
+            Ok(status) => return status,
             Err(error) => Err(error),
         },
         Task::Fuzz { target, duration } => fuzz::run(&target, duration),
