@@ -44,7 +44,7 @@ pub(crate) fn previous() -> Result<PathBuf> {
     let Ok(tag) = shell::output(&mut describe) else {
         bail!("there is no release tag to compare with; name a binary: --vs PATH");
     };
-    let tree = target().join("bench").join("previous");
+    let tree = target().join("bench").join(tag.trim());
     if !tree.exists() {
         let mut add = shell::command("git");
         add.args(["worktree", "add", "--force", "--detach"]).arg(&tree).arg(tag.trim());

@@ -28,6 +28,7 @@ pub(super) fn run(programs: &Programs, args: &NetnsArgs, carrier: Carrier) -> Re
         let mut relay = Relay::start(&space, programs, &args.congestion)?;
         let _proxy = Way::rtt(RTT).start(&space, programs)?;
         let load = Load {
+            name: format!("joiner-{}-{name}", carrier.scheme()),
             space: &space,
             programs,
             carrier,

@@ -1,5 +1,6 @@
 //! One load in a space: relay, publisher, subscribers, and a proxy before the subscribers where the way is long.
 
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -8,7 +9,7 @@ use serde_json::Value;
 use super::space::{PORT, PROXY_PORT, Place, RELAY_TO_PUBLISHER, RELAY_TO_SUBSCRIBER, Space};
 use crate::bench::Carrier;
 use crate::lab::child::Child;
-use crate::lab::programs::Programs;
+use crate::lab::programs::{self, Programs};
 use crate::lab::{sample, show};
 
 /// How long a program may take beyond the load itself.
@@ -63,6 +64,8 @@ impl Way {
 
 /// A load to be run.
 pub(super) struct Load<'a> {
+    /// The file of its lines, in the target folder.
+    pub(super) name: String,
     pub(super) space: &'a Space,
     pub(super) programs: &'a Programs,
     pub(super) carrier: Carrier,
@@ -140,11 +143,21 @@ impl Load<'_> {
         subscriber.end(PATIENCE)?;
         publisher.end(PATIENCE)?;
         ensure!(relay.child.runs(), "the relay ended{}", relay.child.said());
+        self.keep(&lines)?;
         let published = published
             .iter()
             .filter(|line| line.get("kind").is_some_and(|is| is == "track"))
             .map(|line| line.get("published_groups").and_then(Value::as_u64).unwrap_or(0))
             .collect();
         Ok(Outcome { lines, published, samples })
+    }
+
+    /// Puts the lines where they can be looked at afterwards.
+    fn keep(&self, lines: &[Value]) -> Result<()> {
+        let folder = programs::target().join("netns");
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let path = folder.join(format!("{}.jsonl", self.name));
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 }

@@ -76,6 +76,7 @@ fn measure(
     let _proxy = Way { up: link.clone(), down: link }.start(&space, programs)?;
     let words = "--shape CUSTOM --fps 25 --frame-bytes 5000 --group-frames 25 --warmup 1s";
     let load = Load {
+        name: format!("loss-{controller}-{rtt}-{percent}"),
         space: &space,
         programs,
         carrier,

@@ -29,6 +29,7 @@ pub(super) fn run(programs: &Programs, args: &NetnsArgs) -> Result<()> {
     let watch = Stopwatch::start();
     for round in 0..ROUNDS {
         let load = Load {
+            name: format!("soak-{round}"),
             space: &space,
             programs,
             carrier,

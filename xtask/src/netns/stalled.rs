@@ -22,6 +22,7 @@ pub(super) fn run(programs: &Programs, args: &NetnsArgs) -> Result<()> {
         let space = Space::new()?;
         let mut relay = Relay::start(&space, programs, &args.congestion)?;
         let load = Load {
+            name: format!("stalled-{stalled}"),
             space: &space,
             programs,
             carrier,

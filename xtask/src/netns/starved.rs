@@ -41,6 +41,7 @@ pub(super) fn run(programs: &Programs, args: &NetnsArgs, carrier: Carrier) -> Re
             show(INTERVAL)
         );
         Load {
+            name: format!("starved-{}-{}-{tracks}", carrier.scheme(), args.congestion),
             space: &space,
             programs,
             carrier,
