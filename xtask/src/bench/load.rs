@@ -95,7 +95,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     );
     for ((at, metric), pairs) in &values {
         let Some(workload) = workloads.get(*at) else { continue };
-        let bar = metric.bar(&workload.name).filter(|_| reference_name == "r0");
+        let bar = metric.bar(&workload.name, args.carrier).filter(|_| reference_name == "r0");
         let Some(finding) = judge(pairs, bar) else { continue };
         let name = format!("{} {}", workload.name, metric.name());
         let show = |spread: super::verdict::Spread| {
