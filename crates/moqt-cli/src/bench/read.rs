@@ -18,7 +18,7 @@ use super::{
         clock::monotonic_ns,
         frame::Checker,
         ledger::Ledger,
-        meter::Meter,
+        meter::{End, Meter},
         shape::{Shape, TrackShape},
     },
     publish::Begun,
@@ -194,11 +194,14 @@ impl TrackReading {
         let mut groups = JoinSet::new();
         let shared = Arc::clone(&self.shared);
         let mut stopped = std::pin::pin!(shared.stopped());
-        let (mut over, mut broken) = (false, false);
+        let (mut over, mut end) = (false, End::Finished);
         while !over || !groups.is_empty() {
             tokio::select! {
                 biased;
-                () = &mut stopped => break,
+                () = &mut stopped => {
+                    end = End::Stopped;
+                    break;
+                }
                 Some(read) = groups.join_next(), if !groups.is_empty() => {
                     if let Ok(read) = read {
                         self.note(&read, &meter);
@@ -211,12 +214,12 @@ impl TrackReading {
                     }
                     Ok(Some(TrackEvent::Gap { first, last, .. })) => self.ledger.gap(first, last),
                     Ok(None) => over = true,
-                    Err(_) => (over, broken) = (true, true),
+                    Err(_) => (over, end) = (true, End::Broken),
                 },
             }
         }
         let last = self.shared.begun.last(self.publisher, self.track);
-        meter.close(self.ledger, last, broken);
+        meter.close(self.ledger, last, end);
     }
 
     fn note(&mut self, read: &GroupRead, meter: &Meter) {

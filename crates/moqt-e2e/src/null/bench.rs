@@ -25,7 +25,7 @@ use crate::measure::{
     frame::{Checker, Maker},
     knobs::Knobs,
     ledger::Ledger,
-    meter::Meter,
+    meter::{End, Meter},
     pace::Pace,
     report::{Joins, Report},
     shape::Shape,
@@ -212,11 +212,14 @@ async fn read(
     let mut ledgers: std::collections::BTreeMap<u32, Ledger> =
         tracks.iter().map(|track| (*track, Ledger::default())).collect();
     let mut streams = JoinSet::new();
-    let (mut open, mut broken) = (tracks.len(), false);
+    let (mut open, mut end) = (tracks.len(), End::Finished);
     while open > 0 || !streams.is_empty() {
         tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => break,
+            _ = stop.wait_for(|stop| *stop) => {
+                end = End::Stopped;
+                break;
+            }
             Some(done) = streams.join_next(), if !streams.is_empty() => {
                 let Ok(Some(StreamRead { track, group, whole })) = done else { continue };
                 match ledgers.get_mut(&track) {
@@ -230,14 +233,14 @@ async fn read(
                 Ok(stream) => {
                     streams.spawn(read_group(stream, meters.clone()));
                 }
-                Err(_) => (open, broken) = (0, true),
+                Err(_) => (open, end) = (0, End::Broken),
             },
         }
     }
     for (track, ledger) in ledgers {
         let count = begun.get(track as usize).map_or(0, |count| count.load(Ordering::Acquire));
         if let Some(meter) = meter(track) {
-            meter.close(ledger, count.checked_sub(1), broken);
+            meter.close(ledger, count.checked_sub(1), end);
         }
     }
 }

@@ -26,6 +26,8 @@ pub struct Groups {
     pub unreported: u64,
     /// Reported as a gap, and whole all the same.
     pub reported_whole: u64,
+    /// Neither whole nor lost when the reader had to stop: still on their way, for all it knew.
+    pub pending: u64,
 }
 
 impl Groups {
@@ -38,6 +40,7 @@ impl Groups {
         self.reported += other.reported;
         self.unreported += other.unreported;
         self.reported_whole += other.reported_whole;
+        self.pending += other.pending;
     }
 }
 
@@ -71,13 +74,22 @@ impl Ledger {
         self.mark(group, group, 0);
     }
 
-    /// Totals, with all groups up to `last` expected.
+    /// Totals, with all groups up to `last` expected. A reader that was `stopped` before the track's end cannot know
+    /// what would have become of those that it has heard nothing final of.
     #[must_use]
-    pub fn close(mut self, last: Option<u64>) -> Groups {
+    pub fn close(mut self, last: Option<u64>, stopped: bool) -> Groups {
         if let (Some(last), Some(_)) = (last, self.first) {
             self.mark(last, last, 0);
         }
-        while self.settle_oldest() {}
+        while let Some(state) = self.open.front() {
+            if stopped && *state == 0 {
+                self.open.pop_front();
+                self.settled.expected += 1;
+                self.settled.pending += 1;
+            } else {
+                self.settle_oldest();
+            }
+        }
         self.settled
     }
 
@@ -141,14 +153,17 @@ mod tests {
         }
         ledger.gap(8, 10);
         ledger.gap(14, 14);
-        let expected =
-            Groups { expected: 12, whole: 5, lost: 7, cut: 2, reported: 3, unreported: 4, reported_whole: 1 };
-        assert_eq!(ledger.close(Some(16)), expected);
+        let counts = Groups { expected: 12, whole: 5, cut: 2, reported_whole: 1, ..Groups::default() };
+        let ended = Groups { lost: 7, reported: 3, unreported: 4, ..counts };
+        assert_eq!(ledger.clone().close(Some(16), false), ended);
+        // What broke off without a word is unreported all the same; 11, 15 and 16 might have come.
+        let stopped = Groups { lost: 4, reported: 3, unreported: 1, pending: 3, ..counts };
+        assert_eq!(ledger.close(Some(16), true), stopped);
     }
 
     #[test]
     fn a_reader_that_heard_of_nothing_was_to_get_nothing() {
-        assert_eq!(Ledger::default().close(Some(100)), Groups::default());
+        assert_eq!(Ledger::default().close(Some(100), false), Groups::default());
     }
 
     #[test]
@@ -156,7 +171,7 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.whole(4);
         ledger.whole(2);
-        let groups = ledger.close(None);
+        let groups = ledger.close(None, false);
         assert_eq!((groups.expected, groups.whole, groups.unreported), (3, 2, 1));
     }
 
@@ -168,6 +183,6 @@ mod tests {
             ledger.whole(group);
         }
         assert!(ledger.open.len() <= LATEST);
-        assert_eq!(ledger.close(None).whole, count);
+        assert_eq!(ledger.close(None, false).whole, count);
     }
 }

@@ -114,6 +114,17 @@ pub struct Totals {
     pub broken: u64,
 }
 
+/// How a reader's track ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The publisher finished it.
+    Finished,
+    /// By an error.
+    Broken,
+    /// Not at all: the reader had to stop.
+    Stopped,
+}
+
 /// Counts one kind of track. Shared by its readers.
 #[derive(Debug)]
 pub struct Meter {
@@ -178,12 +189,12 @@ impl Meter {
         self.lock().totals.served += 1;
     }
 
-    /// A reader is through.
-    pub fn close(&self, ledger: Ledger, last: Option<u64>, broken: bool) {
-        let groups = ledger.close(last);
+    /// A reader is through, and was to get groups up to `last`.
+    pub fn close(&self, ledger: Ledger, last: Option<u64>, end: End) {
+        let groups = ledger.close(last, end == End::Stopped);
         let mut state = self.lock();
         state.totals.groups.add(groups);
-        state.totals.broken += u64::from(broken);
+        state.totals.broken += u64::from(end == End::Broken);
     }
 
     /// Counts.

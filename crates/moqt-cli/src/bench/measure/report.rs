@@ -164,6 +164,13 @@ impl Report<'_> {
         if totals.damaged > 0 {
             let _ = writeln!(text, "frames not as they were written: {}", totals.damaged);
         }
+        if totals.groups.pending > 0 {
+            let _ = writeln!(
+                text,
+                "groups still on their way when it was time to stop: {}",
+                totals.groups.pending
+            );
+        }
         if totals.broken > 0 {
             let _ = writeln!(text, "readers whose track ended with an error: {}", totals.broken);
         }
@@ -194,7 +201,7 @@ fn counts(totals: &Totals, seconds: f64) -> Value {
         "broken": totals.broken, "seconds": seconds, "goodput_bps": goodput(totals, seconds),
         "groups": { "expected": groups.expected, "whole": groups.whole, "lost": groups.lost, "cut": groups.cut,
             "reported": groups.reported, "unreported": groups.unreported,
-            "reported_whole": groups.reported_whole } })
+            "reported_whole": groups.reported_whole, "pending": groups.pending } })
 }
 
 fn goodput(totals: &Totals, seconds: f64) -> f64 {
@@ -225,7 +232,7 @@ mod tests {
     use std::{sync::Arc, time::Duration};
 
     use super::{
-        super::{frame::Stamp, ledger::Ledger},
+        super::{frame::Stamp, ledger::Ledger, meter::End},
         *,
     };
 
@@ -246,7 +253,7 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.whole(0);
         ledger.gap(1, 1);
-        meters[0].close(ledger, Some(2), false);
+        meters[0].close(ledger, Some(2), End::Finished);
         let report = report(vec![3]);
         assert!(report.objection().unwrap().starts_with("1 groups are missing"));
         let lines = report.lines();
