@@ -7,10 +7,13 @@ mod arrows;
 mod bench;
 mod ci;
 mod fuzz;
+mod http;
 mod interop;
+mod lab;
 mod layers;
 mod mask;
 mod metadata;
+mod netns;
 mod readme;
 mod shell;
 mod status;
@@ -55,12 +58,17 @@ enum Task {
         #[arg(long)]
         list: bool,
     },
-    /// Benchmarks of the workspace; fails with status 2 where there is none.
-    Bench {
-        /// Handed to each benchmark as written.
-        #[arg(last = true, value_name = "BENCH_ARGS")]
-        extra: Vec<String>,
-    },
+    /// Benchmarks: loads on a relay side by side with a reference, or the bench targets of the workspace.
+    ///
+    /// Fails with status 2 where there are no bench targets.
+    Bench(bench::BenchArgs),
+    /// The network lab: relay, publisher and subscribers in network namespaces of their own.
+    ///
+    /// Says so and ends well where it may not make namespaces, which takes Linux and the rights of root.
+    Netns(netns::NetnsArgs),
+    /// One page over HTTP; what the lab runs within a namespace.
+    #[command(hide = true)]
+    HttpGet { address: String, path: String },
     /// Runs a fuzz target of the wire crate.
     Fuzz {
         /// The name of a target, or `wire` for each one in turn.
@@ -94,9 +102,14 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Vectors { list: true } => vectors::list(),
         Task::Vectors { list: false } => vectors::run(),
-        Task::Bench { extra } => match bench::run(&extra) {
+        Task::Bench(args) => match bench::run(&args) {
             Ok(bench::Outcome::Ran) => Ok(()),
             Ok(bench::Outcome::NothingThere) => return ExitCode::from(2),
+            Err(error) => Err(error),
+        },
+        Task::Netns(args) => netns::run(&args),
+        Task::HttpGet { address, path } => match http::get(&address, &path) {
+            Ok(status) => return status,
             Err(error) => Err(error),
         },
         Task::Fuzz { target, duration } => fuzz::run(&target, duration),

@@ -4,7 +4,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use moqt_relay::LogArgs;
 
-use crate::{announced, cert, clock, fetch, info, publish, sub};
+use crate::{announced, bench, cert, clock, fetch, info, publish, sub};
 
 #[cfg(test)]
 mod tests;
@@ -52,6 +52,13 @@ pub(crate) enum Verb {
     Announced(announced::AnnouncedArgs),
     /// Publish or show a clock: a group a minute, a frame a second
     Clock(ClockArgs),
+    /// Put a load on a relay, and tell how it was delivered
+    ///
+    /// Publishers and subscribers, each with a session of its own. All subscribe before the first frame is written, and
+    /// each frame is checked. Lost is a group that did not come whole, and unreported one that the subscriber was not
+    /// even told of; that, and a frame that is not as it was written, ends with status 1.
+    #[command(after_help = bench::shapes_help())]
+    Bench(Box<bench::BenchArgs>),
     /// Make a self-signed certificate for a relay
     ///
     /// Writes cert.pem and key.pem, and prints the SHA-256 that clients can pin it by.

@@ -74,6 +74,14 @@ pub(crate) struct Connector {
 impl ConnectArgs {
     /// Prepares to connect. Says so if nobody is verified.
     pub(crate) fn connector(&self) -> anyhow::Result<Connector> {
+        self.connector_with(|_| {})
+    }
+
+    /// The same, with options that are changed at the end.
+    pub(crate) fn connector_with(
+        &self,
+        change: impl FnOnce(&mut ClientOptions),
+    ) -> anyhow::Result<Connector> {
         let wish = &self.options;
         let mut options = ClientOptions::default();
         options.tls.roots.clone_from(&wish.tls_root);
@@ -84,6 +92,7 @@ impl ConnectArgs {
         if wish.tls_disable_verify {
             ui::error("the server's certificate is not verified: whoever answers is trusted");
         }
+        change(&mut options);
         let client = Client::new(options).map_err(|error| connect_failed(&error))?;
         Ok(Connector { client, url: self.url.clone() })
     }
@@ -92,6 +101,18 @@ impl ConnectArgs {
 impl Connector {
     pub(crate) fn url(&self) -> &Url {
         &self.url
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Opens a connection alone, and says what a session on it is to be like.
+    pub(crate) async fn connection(
+        &self,
+    ) -> anyhow::Result<(moqt::transport::NetConnection, moqt::SessionConfig)> {
+        let opened = self.client.connection(&self.url).await;
+        opened.map_err(|error| connect_failed(&error))
     }
 
     /// Opens a session, and says so when that takes long.

@@ -2,6 +2,7 @@
 
 mod announced;
 mod args;
+mod bench;
 mod cert;
 mod clock;
 mod common;
@@ -58,6 +59,7 @@ async fn run(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Info(args) => info::run(args, Shutdown::listen()).await,
         Verb::Announced(args) => announced::run(args, Shutdown::listen()).await,
         Verb::Clock(args) => clock::run(args.role, Shutdown::listen()).await,
+        Verb::Bench(args) => bench::run(*args, Shutdown::listen()).await,
         Verb::Cert(args) => cert::run(&args).await,
         Verb::Completions { shell } => {
             let mut script = Vec::new();

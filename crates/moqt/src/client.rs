@@ -85,16 +85,31 @@ impl Client {
     ///
     /// As [`connect`](Self::connect).
     pub async fn connect_with(&self, url: &Url, origin: Arc<dyn Origin>) -> Result<Session, ConnectError> {
+        let (connection, config) = self.connection(url).await?;
+        let handshake = Handshake::connect(connection, config)
+            .await
+            .map_err(|source| ConnectError::Session { url: url.clone(), source })?;
+        Ok(handshake.start(origin))
+    }
+
+    /// Opens a connection alone, for a session that is made by hand: with something between the two, for example.
+    /// The settings are those for [`Handshake::connect`].
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`connect`](Self::connect).
+    pub async fn connection(&self, url: &Url) -> Result<(NetConnection, Config), ConnectError> {
         let connection = self.dial(url).await?;
         let mut config = self.options.session.clone();
         if config.path.is_none() && url.path_and_query() != "/" {
             // Raw QUIC has no URL of its own; over WebTransport the request carries it.
             config.path = Some(url.path_and_query().to_owned());
         }
-        let handshake = Handshake::connect(connection, config)
-            .await
-            .map_err(|source| ConnectError::Session { url: url.clone(), source })?;
-        Ok(handshake.start(origin))
+        Ok((connection, config))
     }
 
     /// Waits until no connection is left, so that the servers have heard of their ends. Cancel safe.

@@ -1,0 +1,230 @@
+//! Loads on ours and on a reference, side by side in random order, seen from outside.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use super::verdict::{Metric, Pair, Verdict, judge, shuffled};
+use super::{BenchArgs, chart};
+use crate::lab::child::Child;
+use crate::lab::programs::{self, Programs};
+use crate::lab::{sample, show};
+use crate::shell;
+
+/// The loads with bars, at the sizes that these are for.
+const USUAL: &[&str] = &["V5", "F4", "A50"];
+
+/// How long a program may take beyond the load itself.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A relay to be measured, and how a load is put on it.
+enum Arm {
+    /// A `moqt`.
+    Moqt(PathBuf),
+    /// The null relay.
+    Null(PathBuf),
+}
+
+/// One load: a shape, and how many subscribers if not as many as usual.
+struct Workload {
+    name: String,
+    args: Vec<String>,
+}
+
+impl Workload {
+    fn parse(name: &str) -> Self {
+        let name = name.to_ascii_uppercase();
+        let (shape, count) = name.split_once(':').map_or((name.as_str(), None), |(a, b)| (a, Some(b)));
+        let mut args = vec!["--shape".to_owned(), shape.to_owned()];
+        args.extend(count.into_iter().flat_map(|count| ["--subscribers".to_owned(), count.to_owned()]));
+        Self { args, name }
+    }
+}
+
+/// Runs all, prints the table, draws the chart. Fails when a bar does not hold.
+pub(crate) fn run(args: &BenchArgs) -> Result<()> {
+    let programs = Programs::find(args.programs.as_deref())?;
+    let (reference_name, reference) = match args.vs.as_str() {
+        "r0" => ("r0", Arm::Null(programs.null_relay.clone())),
+        "previous" => ("previous", Arm::Moqt(programs::previous()?)),
+        path => ("other", Arm::Moqt(programs::existing(path)?)),
+    };
+    let arms = [("ours", Arm::Moqt(programs.moqt.clone())), (reference_name, reference)];
+    let out = args.out.clone().unwrap_or_else(|| programs::target().join("bench"));
+    fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
+    let lines = out.join("runs.jsonl");
+    let mut lines_file =
+        fs::OpenOptions::new().create(true).append(true).open(&lines).context("cannot write the lines")?;
+
+    let wanted: Vec<&str> = args.workloads.iter().map(String::as_str).collect();
+    let wanted = if wanted.contains(&"all") { USUAL.to_vec() } else { wanted };
+    let workloads: Vec<Workload> = wanted.into_iter().map(Workload::parse).collect();
+    let revision = revision();
+    let mut seed = seed();
+    let mut values: BTreeMap<(usize, Metric), Vec<Pair>> = BTreeMap::new();
+    for repeat in 0..args.repeats {
+        for at in shuffled(workloads.len(), &mut seed) {
+            let Some(workload) = workloads.get(at) else { continue };
+            let mut runs: [Option<Run>; 2] = [None, None];
+            for side in shuffled(arms.len(), &mut seed) {
+                let (Some((name, arm)), Some(place)) = (arms.get(side), runs.get_mut(side)) else { continue };
+                println!("{} {name}, {} of {}", workload.name, repeat + 1, args.repeats);
+                let run = measure(arm, &programs, workload, args)
+                    .with_context(|| format!("{} on {name}", workload.name))?;
+                writeln!(lines_file, "{}", run.line(&workload.name, name, repeat, &revision, args))?;
+                *place = Some(run);
+            }
+            let [Some(ours), Some(reference)] = runs else { continue };
+            for metric in Metric::ALL {
+                let client = ours.client.max(reference.client);
+                let pair = Pair { ours: ours.value(metric), reference: reference.value(metric), client };
+                values.entry((at, metric)).or_default().push(pair);
+            }
+        }
+    }
+    let mut rows = Vec::new();
+    println!(
+        "\n{:<28} {:>24} {:>24} {:>22} {:>5}  ours / {reference_name}: min - median - max",
+        "", "ours", reference_name, "ratio", "bar"
+    );
+    for ((at, metric), pairs) in &values {
+        let Some(workload) = workloads.get(*at) else { continue };
+        let bar = metric.bar(&workload.name, args.carrier).filter(|_| reference_name == "r0");
+        let Some(finding) = judge(pairs, bar) else { continue };
+        let name = format!("{} {}", workload.name, metric.name());
+        let show = |spread: super::verdict::Spread| {
+            format!("{:.2} - {:.2} - {:.2}", spread.min, spread.median, spread.max)
+        };
+        println!(
+            "{name:<28} {:>24} {:>24} {:>22} {:>5}  {}",
+            show(finding.ours),
+            show(finding.reference),
+            show(finding.ratio),
+            finding.bar.map_or(String::new(), |bar| format!("{bar:.2}")),
+            finding.verdict.words()
+        );
+        rows.push((name, finding));
+    }
+    let title = format!("ours / {reference_name}, {} repeats, {}", args.repeats, args.congestion);
+    let picture = out.join("ratios.svg");
+    fs::write(&picture, chart::svg(&title, &rows)).context("cannot write the chart")?;
+    println!("\nlines: {}\nchart: {}", lines.display(), picture.display());
+    let failed: Vec<&str> = rows
+        .iter()
+        .filter(|(_, finding)| finding.verdict == Verdict::Fails)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    ensure!(failed.is_empty(), "bars that do not hold: {}", failed.join(", "));
+    Ok(())
+}
+
+/// One run of one arm.
+struct Run {
+    relay: sample::Usage,
+    /// Share of a core that the load generator used.
+    client: f64,
+    idle_rss: u64,
+    subscribers: f64,
+    total: Value,
+    /// Of the first track.
+    track: Value,
+}
+
+impl Run {
+    fn value(&self, metric: Metric) -> f64 {
+        let number = |of: &Value, path: &str| of.pointer(path).and_then(Value::as_f64).unwrap_or(0.0);
+        let frames = number(&self.total, "/frames").max(1.0);
+        match metric {
+            Metric::CpuPerGigabyte => self.relay.cpu_seconds / (number(&self.total, "/bytes").max(1.0) / 1e9),
+            Metric::CpuPerFrame => self.relay.cpu_seconds / frames * 1e6,
+            Metric::SwitchesPerFrame => self.relay.switches as f64 / frames,
+            Metric::RssPerSubscriber => {
+                self.relay.rss.saturating_sub(self.idle_rss) as f64 / 1e3 / self.subscribers.max(1.0)
+            }
+            Metric::LatencyP50 => number(&self.track, "/latency_us/p50") / 1e3,
+            Metric::LatencyP99 => number(&self.track, "/latency_us/p99") / 1e3,
+        }
+    }
+
+    fn line(&self, workload: &str, arm: &str, repeat: u32, revision: &str, args: &BenchArgs) -> Value {
+        let metrics: serde_json::Map<String, Value> =
+            Metric::ALL.iter().map(|metric| (metric.name().to_owned(), json!(self.value(*metric)))).collect();
+        json!({ "workload": workload, "arm": arm, "repeat": repeat, "revision": revision,
+            "carrier": args.carrier.scheme(), "congestion": args.congestion, "metrics": metrics,
+            "relay_cpu_seconds": self.relay.cpu_seconds, "seconds": self.relay.seconds,
+            "client_share_of_a_core": self.client, "total": self.total, "track": self.track })
+    }
+}
+
+fn measure(arm: &Arm, programs: &Programs, workload: &Workload, args: &BenchArgs) -> Result<Run> {
+    let mut relay = match arm {
+        Arm::Moqt(program) => {
+            let mut command = Command::new(program);
+            command.args(["relay", "--dev", "--bind", "127.0.0.1:0", "--congestion", &args.congestion]);
+            Child::start("the relay", &mut command)?
+        }
+        Arm::Null(program) => {
+            let mut command = Command::new(program);
+            command.args(["relay", "--congestion", &args.congestion]);
+            Child::start("the null relay", &mut command)?
+        }
+    };
+    let address = relay.find(PATIENCE, |line| match arm {
+        Arm::Moqt(_) => line.split("http://").nth(1)?.split('/').next().map(str::to_owned),
+        Arm::Null(_) => Some(line.trim().to_owned()),
+    })?;
+    let idle_rss = sample::sample(relay.id())?.rss;
+    let mut command = match arm {
+        Arm::Moqt(_) => {
+            let mut command = Command::new(&programs.moqt);
+            command.args([
+                "bench",
+                &format!("{}://{address}/", args.carrier.scheme()),
+                "--tls-disable-verify",
+            ]);
+            command
+        }
+        Arm::Null(program) => {
+            let mut command = Command::new(program);
+            command.args(["bench", &address]);
+            command
+        }
+    };
+    command.args(["--congestion", &args.congestion, "--duration", &show(args.duration), "--json", "-"]);
+    command.args(&workload.args).args(&args.extra);
+    let mut client = Child::start("the load generator", &mut command)?;
+    client.until("started", PATIENCE)?;
+    let (relay_meter, client_meter) = (sample::Meter::start(relay.id())?, sample::Meter::start(client.id())?);
+    client.until("stopped", args.duration + PATIENCE)?;
+    let (relay_used, client_used) = (relay_meter.stop()?, client_meter.stop()?);
+    let lines = client.until("total", PATIENCE)?;
+    let status = client.end(PATIENCE)?;
+    ensure!(status.success(), "the load generator failed{}", client.said());
+    ensure!(relay.runs(), "the relay ended{}", relay.said());
+    let kind = |kind: &str| lines.iter().find(|line| line.get("kind").is_some_and(|is| is == kind)).cloned();
+    let run = kind("run").context("no line of the run")?;
+    Ok(Run {
+        client: client_used.cpu_seconds / client_used.seconds.max(0.001),
+        relay: relay_used,
+        idle_rss,
+        subscribers: run.get("subscribers").and_then(Value::as_f64).unwrap_or(1.0),
+        total: kind("total").context("no total")?,
+        track: kind("track").context("no track")?,
+    })
+}
+
+fn revision() -> String {
+    let mut git = shell::command("git");
+    shell::output(git.args(["describe", "--always", "--dirty"])).unwrap_or_default().trim().to_owned()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a seed that differs from run to run")]
+fn seed() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |time| time.as_nanos() as u64) | 1
+}

@@ -1,0 +1,76 @@
+//! Benchmarks: bench targets of crates, and loads on relays side by side with a reference.
+
+mod chart;
+mod load;
+mod micro;
+mod verdict;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+pub(crate) use self::micro::Outcome;
+use crate::lab;
+
+/// What to measure, and against what.
+#[derive(Args)]
+pub(crate) struct BenchArgs {
+    /// Loads by their names in `moqt bench --help`, with a number of subscribers if another than usual is wanted, e.g.
+    /// `V5` or `F4:10`; `all` for those with bars. Without any, the bench targets of the workspace run.
+    #[arg(value_name = "WORKLOAD")]
+    workloads: Vec<String>,
+    /// What ours is compared with: `r0` (the null relay), `previous` (the last release), or the path of a `moqt`.
+    #[arg(long, default_value = "r0")]
+    vs: String,
+    /// How often each arm runs.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    repeats: u32,
+    /// How long each run lasts.
+    #[arg(long, default_value = "8s", value_parser = lab::duration)]
+    duration: Duration,
+    /// Congestion control of all.
+    #[arg(long, default_value = "cubic")]
+    congestion: String,
+    /// The carrier of ours.
+    #[arg(long, default_value = "quic")]
+    carrier: Carrier,
+    /// Where lines of JSON and the chart are put; a folder of the target folder unless given.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Takes the programs from this folder instead of building them.
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
+    /// Handed as written to each benchmark, or with workloads to each load.
+    #[arg(last = true, value_name = "BENCH_ARGS")]
+    extra: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Carrier {
+    Quic,
+    Webtransport,
+}
+
+impl Carrier {
+    /// The scheme of its URLs.
+    pub(crate) fn scheme(self) -> &'static str {
+        match self {
+            Self::Quic => "moqf",
+            Self::Webtransport => "https",
+        }
+    }
+}
+
+/// Runs what was asked for.
+pub(crate) fn run(args: &BenchArgs) -> Result<Outcome> {
+    if args.workloads.is_empty() {
+        println!(
+            "loads on a relay, side by side with a reference: `cargo xtask bench all`, or e.g. `V5 F4:10`"
+        );
+        return micro::run(&args.extra);
+    }
+    load::run(args)?;
+    Ok(Outcome::Ran)
+}
