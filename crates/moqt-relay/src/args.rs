@@ -154,6 +154,16 @@ pub struct Args {
     #[arg(long, value_name = "N", env = "MOQT_MAX_SESSIONS_PER_ADDRESS", default_value_t = 1000)]
     pub max_sessions_per_address: usize,
 
+    /// How long a track is still taken from its publisher after its last subscriber has left
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MOQT_LINGER",
+        default_value = "2s",
+        value_parser = duration
+    )]
+    pub linger: Duration,
+
     /// How long finished groups are kept for late or slow subscribers; the latest is always kept
     #[arg(
         long,

@@ -83,6 +83,8 @@ pub(crate) struct Refusals {
     pub(crate) sessions_per_address: AtomicU64,
     pub(crate) handshakes: AtomicU64,
     pub(crate) handshakes_per_address: AtomicU64,
+    /// Sessions, names and requests that the hook turned down.
+    pub(crate) unauthorized: AtomicU64,
 }
 
 impl Refusals {
@@ -93,6 +95,7 @@ impl Refusals {
             ("sessions_per_address", &self.sessions_per_address),
             ("handshakes", &self.handshakes),
             ("handshakes_per_address", &self.handshakes_per_address),
+            ("unauthorized", &self.unauthorized),
         ]
         .into_iter()
         .map(|(name, count)| (name, count.load(Ordering::Relaxed)))

@@ -1,25 +1,34 @@
 //! What a session is served: the names of its scope, and the tracks behind them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
 
 use moqt::{
-    AnnounceConsumer, FetchRequest, InfoRequest, Interest, Origin, Reason, TrackConsumer, TrackRequest,
+    AnnounceConsumer, FetchRequest, FullTrackName, InfoRequest, Interest, Origin, Reason, TrackConsumer,
+    TrackRequest,
 };
 use tokio::task::JoinSet;
 
-use crate::{scope::Scope, upstream};
+use crate::{authorize::Permissions, relay::Shared, scope::Scope, upstream};
 
 /// One session's view of its scope. Dropped with the session, it withdraws the session's questions.
 #[derive(Debug)]
 pub(crate) struct Downstream {
     scope: Arc<Scope>,
+    permissions: Permissions,
+    shared: Arc<Shared>,
     /// Questions that wait for an answer from upstream.
     waiting: Mutex<JoinSet<()>>,
 }
 
 impl Downstream {
-    pub(crate) fn new(scope: Arc<Scope>) -> Self {
-        Self { scope, waiting: Mutex::default() }
+    pub(crate) fn new(scope: Arc<Scope>, permissions: Permissions, shared: Arc<Shared>) -> Self {
+        Self { scope, permissions, shared, waiting: Mutex::default() }
+    }
+
+    fn may_have(&self, name: &FullTrackName) -> Result<(), Reason> {
+        self.permissions.subscribe(name).inspect_err(|_| {
+            self.shared.refusals.unauthorized.fetch_add(1, Ordering::Relaxed);
+        })
     }
 
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
@@ -36,6 +45,9 @@ impl Origin for Downstream {
     }
 
     fn track(&self, mut request: TrackRequest) {
+        if let Err(reason) = self.may_have(&request.name) {
+            return request.refuse(reason);
+        }
         let mut waiting = self.scope.want(&request.name, request.first);
         if let Some(answer) = waiting.now() {
             return answer_track(request, answer);
@@ -50,6 +62,9 @@ impl Origin for Downstream {
     }
 
     fn info(&self, mut request: InfoRequest) {
+        if let Err(reason) = self.may_have(&request.name) {
+            return request.refuse(reason);
+        }
         let mut waiting = self.scope.ask_info(&request.name);
         if let Some(answer) = waiting.now() {
             return match answer {
@@ -70,6 +85,9 @@ impl Origin for Downstream {
     }
 
     fn fetch(&self, request: FetchRequest) {
+        if let Err(reason) = self.may_have(&request.name) {
+            return request.refuse(reason);
+        }
         let (held, sessions) = self.scope.sources(&request.name);
         if let Some(track) = held
             && let Some(group) = track.group(request.group)

@@ -39,6 +39,7 @@
 
 mod addresses;
 mod args;
+mod authorize;
 mod counters;
 mod downstream;
 mod error;
@@ -57,6 +58,7 @@ mod welcome;
 
 pub use self::{
     args::{Args, Bind, CongestionArg, Transfork04},
+    authorize::{Authorize, Visitor},
     counters::Counters,
     error::{Interrupted, StartError, Usage, exit_code},
     log::LogArgs,

@@ -1,10 +1,10 @@
 //! How a relay is set up.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use moqt::{Certificate, Retention, SessionConfig, TransportOptions, Version};
 
-use crate::{memory::cache_share, router::RouterLimits};
+use crate::{authorize::Authorize, memory::cache_share, router::RouterLimits};
 
 /// How a relay is set up.
 #[derive(Clone, Debug)]
@@ -30,6 +30,10 @@ pub struct Options {
     /// Whether the host that a client asked for is part of its scope, beside the path. Off, a relay that is reached
     /// by several names is one place; on, it serves each name as if it were alone. Addresses are no names.
     pub scope_by_host: bool,
+    /// How long a track is still taken from upstream after its last subscriber has left, for those who come next.
+    pub linger: Duration,
+    /// Who may do what; everybody everything where there is none.
+    pub authorize: Option<Arc<dyn Authorize>>,
     /// What peers may make grow.
     pub limits: Limits,
 }
@@ -48,6 +52,8 @@ impl Options {
             retention: Retention::default(),
             cache_bytes: cache_share(),
             scope_by_host: false,
+            linger: Duration::from_secs(2),
+            authorize: None,
             limits: Limits::default(),
         }
     }

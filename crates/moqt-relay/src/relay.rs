@@ -20,6 +20,7 @@ use tracing::{error, warn};
 
 use crate::{
     addresses::{Addresses, Place, Source},
+    authorize::Authorize,
     counters::{Carriers, Counters, Refusals},
     error::StartError,
     http,
@@ -63,6 +64,7 @@ pub(crate) struct Shared {
     scopes: Mutex<BTreeMap<String, Arc<Scope>>>,
     next_session: AtomicU64,
     scope_by_host: bool,
+    pub(crate) authorize: Option<Arc<dyn Authorize>>,
     pub(crate) fingerprint: Option<Fingerprint>,
     closing: watch::Sender<bool>,
 }
@@ -221,9 +223,11 @@ impl Relay {
         if let Some(address) = options.http.filter(|address| !is_bound(*address)) {
             http.push(http::bind(address)?);
         }
-        let Options { certificate, retention, limits, scope_by_host, .. } = options;
+        let meters = options.session.meters.clone();
+        let Options { certificate, retention, limits, scope_by_host, linger, authorize, .. } = options;
         let settings = Settings {
             retention,
+            linger,
             answer: limits.answer,
             router: limits.router,
             subscribed: AtomicU64::new(0),
@@ -236,7 +240,7 @@ impl Relay {
             session_addresses: Arc::default(),
             handshake_addresses: Arc::default(),
             cache,
-            meters: options.session.meters.clone(),
+            meters,
             carriers: Arc::default(),
             refusals: Refusals::default(),
             retried: AtomicU64::new(0),
@@ -246,6 +250,7 @@ impl Relay {
             scopes: Mutex::default(),
             next_session: AtomicU64::new(0),
             scope_by_host,
+            authorize,
             fingerprint: certificate.fingerprint(),
             closing: watch::Sender::new(false),
         };

@@ -81,6 +81,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         cache_age,
         cache_bytes,
         scope_by_host,
+        linger,
         ..
     } = args;
     let mut options = Options::new(certificate);
@@ -96,6 +97,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
     options.session.unmarked_04 = transfork_04.into();
     options.retention = Retention::max_age(cache_age);
     options.scope_by_host = scope_by_host;
+    options.linger = linger;
     options.cache_bytes = cache_bytes.unwrap_or(options.cache_bytes);
     options.limits.sessions = max_sessions;
     options.limits.sessions_per_address = max_sessions_per_address;

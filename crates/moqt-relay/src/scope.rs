@@ -29,6 +29,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) retention: Retention,
+    /// How long a track is kept coming after its last subscriber has left.
+    pub(crate) linger: Duration,
     pub(crate) answer: Duration,
     pub(crate) router: RouterLimits,
     /// Subscriptions made upstream since the start, in all scopes.
@@ -260,14 +262,21 @@ impl Scope {
                 self.settings.subscribed.fetch_add(1, Ordering::Relaxed);
                 let scope = Arc::clone(self);
                 let running = member.spawn(async move {
-                    let Settings { retention, answer, .. } = *scope.settings;
+                    let Settings { retention, answer, linger, .. } = *scope.settings;
                     let answer =
                         tokio::time::timeout(answer, upstream::subscribe(subscriber, name, first, retention));
                     let answer = answer.await.unwrap_or(Err(Reason::Timeout));
+                    let kept =
+                        answer.as_ref().ok().map(|(track, _)| track.clone()).filter(|_| !linger.is_zero());
                     scope.step(|state| {
                         state.asks.remove(&ask);
                         state.router.track_answered(ask, answer);
                     });
+                    drop(scope);
+                    if let Some(track) = kept {
+                        // Who comes back soon, or comes next, finds it going.
+                        track.alone_for(linger).await;
+                    }
                 });
                 state.asks.insert(ask, running);
             }

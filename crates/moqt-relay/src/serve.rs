@@ -7,6 +7,7 @@ use tracing::{Instrument as _, debug, info, info_span, warn};
 
 use crate::{
     addresses::Source,
+    authorize::{Permissions, Visitor},
     downstream::Downstream,
     relay::{HandshakePlace, Membership, Shared},
 };
@@ -40,25 +41,47 @@ pub(crate) async fn serve(shared: Arc<Shared>, incoming: Incoming, handshake: Ha
         shared.refusals.sessions_per_address.fetch_add(1, Ordering::Relaxed);
         return request.refuse(Reason::TooMany);
     };
+    let visitor = Visitor {
+        remote,
+        carrier: request.carrier(),
+        version: request.version(),
+        authority: request.authority().map(str::to_owned),
+        path: request.path().to_owned(),
+    };
+    let permissions = Permissions::new(shared.authorize.clone(), visitor);
+    if let Err(reason) = permissions.begin() {
+        debug!(%remote, %reason, "client may not have a session");
+        shared.refusals.unauthorized.fetch_add(1, Ordering::Relaxed);
+        return request.refuse(reason);
+    }
     let membership = Membership::new(&shared, request.authority(), request.path());
     let id = membership.session.0;
     let (carrier, version) = (request.carrier(), request.version());
     let _open = shared.carriers.enter(carrier);
     info!(id, %remote, ?carrier, %version, scope = membership.name(), "session began");
-    let session = request.start(Arc::new(Downstream::new(Arc::clone(membership.scope()))));
+    let session = request.start(Arc::new(Downstream::new(
+        Arc::clone(membership.scope()),
+        permissions.clone(),
+        Arc::clone(&shared),
+    )));
     membership.scope().attach(membership.session, &session);
     let end = tokio::select! {
         biased;
         () = closing.wait() => session.close().await,
         end = session.closed() => end,
-        end = learn(&membership, &session).instrument(info_span!("relay", id)) => end,
+        end = learn(&membership, &session, &permissions, &shared).instrument(info_span!("relay", id)) => end,
     };
     drop(membership);
     info!(id, %remote, reason = %end, "session ended");
 }
 
 /// Takes in what the session announces. Names end with the watch, the session goes on.
-async fn learn(membership: &Membership, session: &Session) -> moqt::SessionError {
+async fn learn(
+    membership: &Membership,
+    session: &Session,
+    permissions: &Permissions,
+    shared: &Shared,
+) -> moqt::SessionError {
     let (scope, id) = (membership.scope(), membership.session);
     let mut complained = false;
     match session.subscriber().announced(Namespace::EMPTY).await {
@@ -67,6 +90,11 @@ async fn learn(membership: &Membership, session: &Session) -> moqt::SessionError
                 match event {
                     Announced::Active(name) => {
                         debug!(%name, "announced");
+                        if let Err(reason) = permissions.publish(&name) {
+                            debug!(%name, %reason, "may not be published by this client");
+                            shared.refusals.unauthorized.fetch_add(1, Ordering::Relaxed);
+                            continue;
+                        }
                         // The name outlives the buffer in which it came.
                         let taken = scope.announced(id, name.compact());
                         if taken.is_err() && !std::mem::replace(&mut complained, true) {

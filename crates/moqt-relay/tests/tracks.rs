@@ -343,3 +343,28 @@ async fn peers_of_different_versions_meet() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_soon_after_the_last_subscriber_finds_the_track_going() {
+    bounded(async {
+        let mut options = options();
+        options.linger = std::time::Duration::from_secs(20);
+        let relay = TestRelay::with(options);
+        let publisher = relay.connect("moqf").await;
+        let (cam, _published) = publisher.publish("cam");
+        write(cam.append_group(), &[b"x"]);
+        for _ in 0..3 {
+            let peer = relay.connect("https").await;
+            let mut track = peer.subscribe("cam").await;
+            assert_eq!(read(&mut track).await.0, 0);
+            drop(track);
+            peer.session.close().await;
+            until("the peer is gone", || relay.counters().sessions == 1).await;
+        }
+        assert_eq!(relay.counters().upstream_total, 1);
+        // With its publisher the track goes at once.
+        drop(publisher);
+        until("all is gone", || relay.counters().upstream == 0 && relay.counters().scopes == 0).await;
+    })
+    .await;
+}

@@ -303,6 +303,7 @@ fn end(shared: &TrackShared, how: Result<(), TrackError>) {
         }
         state.end = Some(how);
         state.readers.wake();
+        state.changed.wake();
     }
 }
 

@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{Arc, Weak},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use moqt_wire::FullTrackName;
@@ -18,7 +19,7 @@ use crate::{
         group::GroupConsumer,
         ranges::Runs,
         terms::{Lifetime, Start, TrackEvent, TrackInfo},
-        wait::Place,
+        wait::{Place, Waiting},
     },
 };
 
@@ -224,6 +225,34 @@ impl TrackConsumer {
     /// this reader has got expire.
     pub(crate) fn serve(&mut self, lifetime: Lifetime, meters: Meters) {
         (self.lifetime, self.meters) = (Some(lifetime), Some(meters));
+    }
+
+    /// Waits until this has been the only reader for `time` without a break, or the track has ended. Cancel safe.
+    pub async fn alone_for(&self, time: Duration) {
+        loop {
+            self.company(|state| state.consumers <= 1 || state.end.is_some()).await;
+            if self.is_ended() {
+                return;
+            }
+            let joined = self.company(|state| state.consumers > 1 && state.end.is_none());
+            if tokio::time::timeout(time, joined).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until the readers are as wanted. Cancel safe.
+    async fn company(&self, as_wanted: impl Fn(&State) -> bool) {
+        let mut waiting = Waiting::new(|place| self.shared.lock().changed.leave(place));
+        std::future::poll_fn(|cx| {
+            let mut state = self.shared.lock();
+            if as_wanted(&state) {
+                return Poll::Ready(());
+            }
+            state.changed.wait(&mut waiting.place, cx);
+            Poll::Pending
+        })
+        .await;
     }
 
     /// A handle that does not count as a reader.
