@@ -1,5 +1,6 @@
 //! Two tracks of 2 Mbit/s through 2.5 Mbit/s: the more important one does not notice, the other loses whole groups
-//! and is told of each; and when the subscriber changes its mind, so does the picture, within a second.
+//! and is told of each; and when the subscriber changes its mind, so does the picture, within a second. It watches
+//! live, newest groups first: oldest first, what was less important would begin with its backlog.
 
 use std::time::Duration;
 
@@ -56,7 +57,8 @@ pub(super) fn run(programs: &Programs, args: &NetnsArgs, carrier: Carrier) -> Re
     let alone = load("1", (duration / 3).max(WARMUP * 3), &[]).run(&mut relay)?;
     let swap = show(swap_at);
     let both =
-        load("2", duration, &["--priority", "200,50", "--swap-priorities-at", &swap]).run(&mut relay)?;
+        load("2", duration, &["--priority", "200,50", "--order", "desc", "--swap-priorities-at", &swap])
+            .run(&mut relay)?;
     judge(&alone, &both, duration)
 }
 
