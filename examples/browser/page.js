@@ -14,7 +14,7 @@ at("name").value = wish.get("name") ?? `guest-${Math.floor(Math.random() * 9000 
 let session;
 /** Our own track. */
 let voice;
-/** What reads each track that is listed, while it is read: path to `AbortController`. */
+/** Subscriptions to the tracks of the list that are read, by their paths. */
 const reading = new Map();
 
 function status(state, text) {
@@ -51,23 +51,31 @@ function show(frame) {
 }
 
 async function read(path, button) {
-  const reader = new AbortController();
-  reading.set(path, reader);
+  reading.set(path, undefined);
   button.setAttribute("aria-pressed", "true");
-  const onGap = ({ first, last, reason }) => {
+  const onGap = ({ first, last, code }) => {
     const which = first === last ? `group ${first}` : `groups ${first} to ${last}`;
-    log("", `${label(path)}: ${which} did not come: ${reason}`);
+    log("", `${label(path)}: ${which} did not come (code ${code})`);
   };
   try {
-    for await (const group of await session.subscribe(path, { onGap, signal: reader.signal }))
+    const subscription = await session.subscribe(path, { onGap });
+    reading.set(path, subscription);
+    for await (const group of subscription)
       for await (const frame of group) log(label(path), show(frame));
-    if (!reader.signal.aborted) log("", `${label(path)} has ended.`);
+    if (!subscription.stopped) log("", `${label(path)} has ended.`);
   } catch (error) {
-    if (!reader.signal.aborted && error.scope !== "session") log("", `${label(path)}: ${error.message}`);
+    if (!reading.get(path)?.stopped && error.scope !== "session") log("", `${label(path)}: ${error.message}`);
   } finally {
     reading.delete(path);
     button.setAttribute("aria-pressed", "false");
   }
+}
+
+function stop(path) {
+  const subscription = reading.get(path);
+  if (!subscription) return;
+  subscription.stopped = true;
+  subscription.cancel();
 }
 
 function list(path) {
@@ -77,7 +85,7 @@ function list(path) {
   button.title = path;
   button.setAttribute("aria-pressed", "false");
   button.addEventListener("click", () => {
-    if (reading.has(path)) reading.get(path).abort();
+    if (reading.has(path)) stop(path);
     else read(path, button);
   });
   const item = document.createElement("li");

@@ -1,399 +1,400 @@
-/**
- * A client of MoQ Transfork, draft 04, over WebTransport, for pages and workers.
- *
- *     const session = await Session.connect("http://localhost:4443/");
- *     for await (const group of await session.subscribe("demo/clock"))
- *       for await (const frame of group) console.log(group.sequence, new TextDecoder().decode(frame));
- *
- * Priorities go from 0 to 255, and higher is sent first. Leaving a `for await` cancels what it reads.
- */
-import { GroupReader, Subscription, Track } from "./tracks.js";
-import {
-  CODES, LIMITS, Reader, Request, STATUSES, STREAM, TransforkError, describe, encode, failure, formatPath, parsePath,
-  quietly, streamError, terms,
-} from "./wire.js";
+/** A client of MoQ Transfork, draft 04, over WebTransport, for pages and workers: see {@link Session}. */
 
-export { CODES, LIMITS, TransforkError };
+/** Most bytes of a field, of a frame and of a group of ours, items of a list, groups that nobody reads. */
+export const LIMITS = { field: 1 << 16, frame: 16 << 20, group: 16 << 20, list: 64, unread: 16 };
+/** Why streams and sessions end, as numbers on the wire; from 64 on they are the application's own. */
+export const CODES = {
+  cancelled: 0, "no common version": 9, "unexpected stream": 10, "out of bounds": 11, "not found": 13,
+  "cut short": 14, "protocol violation": 15, "going away": 68, "too large": 69, expired: 70,
+};
+const nameOf = (code) => Object.keys(CODES).find((name) => CODES[name] === code) ?? "ended";
+/** Something has ended early: a "request", a "group" or the "session", as `scope` says. */
+export class TransforkError extends Error {
+  constructor(what, code = 0, { scope = "request", why = `${nameOf(code)} (code ${code})` } = {}) {
+    super(`${what}: ${why}`);
+    Object.assign(this, { name: "TransforkError", code, scope });
+  }
+}
+const fail = (what, reason) => { throw new TransforkError(what, CODES[reason]); };
 
-const VERSION = 0xff0bad04;
-/** Says that 04 means the draft to the letter, and not what older crates made of it. */
-const ENCODING = { id: 0x0f04, draft: 1 };
-/** The `sendOrder` of requests, above that of every group. */
-const FIRST = Number.MAX_SAFE_INTEGER;
+// Messages and their fields are of kinds: `read` takes one off a stream, `write` gives the pieces to send.
+async function varint(stream) {
+  const [head] = await stream.bytes(1);
+  const rest = await stream.bytes((1 << (head >> 6)) - 1);
+  return rest.reduce((value, byte) => value * 256 + byte, head & 0x3f);
+}
+function varintBytes(value) {
+  const size = value < 2 ** 6 ? 1 : value < 2 ** 14 ? 2 : value < 2 ** 30 ? 4 : 8;
+  const bytes = Uint8Array.from({ length: size }, (_, at) => Math.floor(value / 256 ** (size - 1 - at)));
+  bytes[0] |= Math.log2(size) << 6;
+  return bytes;
+}
+const inBounds = (value) => Number.isSafeInteger(value) && value >= 0 ? value : fail(value, "out of bounds");
+const atMost = (most) => (value) => value <= most ? value : fail(value, "too large");
+const numeric = (decode, encode) => ({
+  read: async (stream) => decode(await varint(stream)),
+  write: (value) => [varintBytes(inBounds(encode(value)))],
+});
+const number = numeric(inBounds, (value) => value);
+const priority = numeric((value) => Math.min(value, 255), (value = 128) => value);
+/** An end of a range: zero for none, or one more than it is. */
+const bound = numeric((value) => inBounds(value) > 0 ? value - 1 : undefined, (value = -1) => value + 1);
+const oneOf = (...values) =>
+  numeric((at) => values[at] ?? fail(at, "protocol violation"), (value = values[0]) => values.indexOf(value));
+const block = (limit) => ({
+  read: async (stream) => stream.bytes(await number.read(stream), limit),
+  write: (bytes) => [...number.write(bytes.length), bytes],
+});
+const list = (kind) => ({
+  async read(stream) {
+    const items = [];
+    for (let left = atMost(LIMITS.list)(await number.read(stream)); left > 0; left--)
+      items.push(await kind.read(stream));
+    return items;
+  },
+  write: (items) => [...number.write(items.length), ...items.flatMap(kind.write)],
+});
+/** Fields by name. What begins a stream has a type, which is read before all else. */
+const message = (fields, type) => ({
+  type,
+  async read(stream) {
+    const value = {};
+    for (const [name, kind] of Object.entries(fields)) value[name] = await kind.read(stream);
+    return value;
+  },
+  write: (value) => (type === undefined ? [] : number.write(type))
+    .concat(Object.entries(fields).flatMap(([name, kind]) => kind.write(value[name]))),
+});
+
+/** Paths are text here: UTF-8 parts joined by `/`, where a `/` or `%` inside of a part is percent-encoded. */
+const parsePath = (text) =>
+  text.split("/").filter(Boolean).map((part) => new TextEncoder().encode(decodeURIComponent(part)));
+const formatPath = (parts) =>
+  parts.map((part) => new TextDecoder().decode(part).replace(/[/%]/g, encodeURIComponent)).join("/");
+const join = (...paths) => formatPath(paths.flatMap(parsePath));
+export const path = {
+  read: async (stream) => formatPath(await list(block(1023)).read(stream)),
+  write: (text) => list(block()).write(parsePath(text)),
+};
+
+const order = oneOf("default", "ascending", "descending");
+const extensions = list(message({ id: number, payload: block(LIMITS.field) }));
+/** The extension says that 04 means the draft to the letter, and not what older crates made of it. */
+const HELLO = { versions: [0xff0bad04], extensions: [{ id: 0x0f04, payload: Uint8Array.of(1) }] };
+export const SESSION_CLIENT = message({ versions: list(number), extensions }, 0);
+export const SESSION_SERVER = message({ version: number, extensions });
+export const ANNOUNCE_PLEASE = message({ prefix: path }, 1);
+export const STATUS = oneOf("ended", "active", "live");
+export const SUBSCRIBE = message({ id: number, track: path, priority, order, first: bound, last: bound }, 2);
+export const SUBSCRIBE_GAP = message({ first: number, additional: number, code: number });
+export const INFO_PLEASE = message({ track: path }, 4);
+export const INFO = message({ priority, latest: number, order });
+export const GROUP = message({ subscribe: number, sequence: number }, 0);
+export const FRAME = block(LIMITS.frame);
+
+/** A stream in one direction or both. It is read as asked for, so that a slow reader slows the sender. */
+export class Stream {
+  #source;
+  #sink;
+  #unread = new Uint8Array();
+  /** `rethrow` throws what a user sees for an error of reading. */
+  constructor({ readable, writable }, rethrow) {
+    this.#source = readable?.getReader();
+    this.#sink = writable?.getWriter();
+    this.rethrow = rethrow;
+    /** Resolves when the peer has all that was written, and rejects if it never will. */
+    this.written = this.#sink?.closed;
+    this.written?.catch(() => {});
+  }
+  async #empty() {
+    while (this.#unread.length === 0) {
+      const { value, done } = await this.#source.read();
+      if (done) return true;
+      this.#unread = value;
+    }
+    return false;
+  }
+  async bytes(size, limit = LIMITS.field) {
+    const bytes = new Uint8Array(atMost(limit)(size));
+    for (let at = 0; at < size;) {
+      if (await this.#empty()) fail("stream", "cut short");
+      const piece = this.#unread.subarray(0, size - at);
+      bytes.set(piece, at);
+      at += piece.length;
+      this.#unread = this.#unread.subarray(piece.length);
+    }
+    return bytes;
+  }
+  receive(kind) { return kind.read(this).catch(this.rethrow); }
+  async drain() { while (!await this.#empty()) this.#unread = new Uint8Array(); }
+  /** All that comes; leaving the loop cancels the stream. */
+  async *each(kind) {
+    let over = false;
+    try {
+      while (!(over = await this.#empty().catch(this.rethrow))) yield await this.receive(kind);
+    } finally {
+      if (over) this.finish();
+      else this.cancel();
+    }
+  }
+  send(kind, value) { for (const piece of kind.write(value)) this.#sink.write(piece).catch(() => {}); }
+  finish() { this.#sink?.close().catch(() => {}); }
+  cancel(code = CODES.cancelled) {
+    const init = { streamErrorCode: code };
+    const error = new WebTransportError(init, init); // Some browsers take it first, others second.
+    this.#sink?.abort(error).catch(() => {});
+    this.#source?.cancel(error).catch(() => {});
+  }
+}
+
+/** A group of ours. It keeps its frames for those who come later. */
+class Group {
+  #frames = [];
+  #size = 0;
+  #streams = new Set();
+  constructor(sequence) { this.sequence = sequence; }
+  /** @param {string | Uint8Array} data a frame; its bytes are not copied: leave them as they are */
+  write(data) {
+    const frame = typeof data === "string" ? new TextEncoder().encode(data) : data;
+    this.#size += frame.length;
+    if (this.over || this.#size > LIMITS.group) throw new Error(`group ${this.sequence} is over or full`);
+    this.#frames.push(frame);
+    for (const stream of this.#streams) stream.send(FRAME, frame);
+  }
+  /** The group is complete. */
+  end() {
+    this.over = true;
+    for (const stream of this.#streams) stream.finish();
+  }
+  /** Nobody is sent more of it. */
+  abort(code = CODES.cancelled) {
+    Object.assign(this, { over: true, lost: code });
+    for (const stream of this.#streams) stream.cancel(code);
+  }
+  sendTo(stream) {
+    this.#streams.add(stream);
+    for (const frame of this.#frames) stream.send(FRAME, frame);
+    if (this.over) stream.finish();
+    if (this.lost !== undefined) stream.cancel(this.lost);
+  }
+}
+
+/** A track of ours. It keeps its last groups; a subscriber that is slower than that has gaps.
+ *  `readers` is how many there are, and `changed` resolves the next time that anything is different. */
+class Track {
+  readers = 0;
+  groups = [];
+  constructor(fields) { this.change(fields); }
+  change(fields) {
+    Object.assign(this, fields).tell?.();
+    this.changed = new Promise((resolve) => { this.tell = resolve; });
+  }
+  /** Begins a group, while `write` is one of a single frame. Those before go on until they are ended. */
+  group() {
+    if (this.over) throw new Error(`track ${this.path} is over`);
+    const group = new Group(this.next++);
+    if (this.groups.push(group) > this.keep) this.groups.shift().abort(CODES.expired);
+    this.change({ latest: group.sequence });
+    return group;
+  }
+  write(data) {
+    const group = this.group();
+    group.write(data);
+    group.end();
+  }
+  /** The track is complete. Resolves once its readers have everything and it is no longer announced. */
+  async end() {
+    this.change({ over: true });
+    while (this.readers > 0) await this.changed;
+    this.unpublish();
+  }
+}
 
 /** A session with a relay, or with any other server of Transfork. */
 export class Session {
   #transport;
+  #end;
   #subscriptions = new Map();
-  #nextId = 0;
   #tracks = new Map();
   #watchers = new Set();
-  #serving = new Set();
-  #end;
-  #farewell;
-
-  /** What the peer thinks it can send us, in bits per second; 0 where it does not know. */
-  peerBitrate = 0;
-  /** Resolves, and never rejects, with `{ code, reason, by }`, where `by` is "us", "peer" or "network".
-   *  @type {Promise<{ code?: number, reason: string, by: string }>} */
-  closed;
-
-  /** @param {string} url `https:`, or `http:` to ask there for the certificate's fingerprint first
-   *  @param {{ fingerprint?: string, timeout?: number }} [options] SHA-256 of the certificate in hex; milliseconds
-   *  @returns {Promise<Session>} */
-  static async connect(url, { fingerprint, timeout = 10_000 } = {}) {
-    const session = new Session();
-    const target = new URL(url);
-    const signal = AbortSignal.timeout(timeout);
-    const late = new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
-    quietly(late);
-    let what = `no relay tells its fingerprint at ${target.origin}`;
+  #nextId = 0;
+  /** `http:` asks there for the certificate's fingerprint, its SHA-256 in hex, and goes on with `https:`. */
+  static async connect(url, { fingerprint } = {}) {
+    const [session, target] = [new Session(), new URL(url)];
     try {
       if (target.protocol === "http:") {
-        const answer = await fetch(new URL("/certificate.sha256", target), { signal });
-        if (!answer.ok) throw new Error(`status ${answer.status}; try https:`);
+        const answer = await fetch(new URL("/certificate.sha256", target));
+        if (!answer.ok) throw new Error(`no fingerprint, but status ${answer.status}`);
         fingerprint = (await answer.text()).trim();
         target.protocol = "https:";
       }
-      what = `no session with ${target}`;
-      await Promise.race([session.#start(target, fingerprint), late]);
+      await session.#start(target, fingerprint && Uint8Array.fromHex(fingerprint));
       return session;
-    } catch (cause) {
-      const why = signal.aborted ? `no answer within ${timeout / 1000} s` : cause.message;
+    } catch ({ code, message }) {
       session.close();
-      throw new TransforkError(`${what}: ${why}`, { scope: "session", code: cause.streamErrorCode, cause });
+      throw new TransforkError(`no session with ${url}`, code, { scope: "session", why: message });
     }
   }
-
-  async #start(url, fingerprint) {
-    if (!globalThis.WebTransport) throw new Error("no WebTransport in this browser, or none for such pages");
-    if (fingerprint && !/^[0-9a-f]{64}$/i.test(fingerprint)) throw new Error("a fingerprint is 64 hexadecimal digits");
-    const value = fingerprint && Uint8Array.from(fingerprint.match(/../g), (byte) => parseInt(byte, 16));
-    this.#transport = new WebTransport(url, value && { serverCertificateHashes: [{ algorithm: "sha-256", value }] });
-    this.closed = this.#transport.closed.then(
-      (end) => this.#end ?? { code: end.closeCode, reason: end.reason, by: "peer" },
-      (error) => this.#end ?? this.#farewell ?? { reason: error.message, by: "network" },
+  async #start(url, value) {
+    const pins = value && { serverCertificateHashes: [{ algorithm: "sha-256", value }] };
+    const transport = this.#transport = new WebTransport(url, pins);
+    let by = "network";
+    /** Resolves, and never rejects, with `{ code, reason, by }`, where `by` is "us", "peer" or "network". */
+    this.closed = transport.closed.then(
+      ({ closeCode, reason }) => this.#end ?? { code: closeCode, reason, by: "peer" },
+      (error) => this.#end ?? { reason: error.message, by },
     );
-    await this.#transport.ready;
-    const control = await this.#request();
-    control.send(STREAM.session, 1, VERSION, 1, ENCODING.id, encode(ENCODING.draft));
-    const version = await control.reader.varint();
-    let encoding;
-    for (let left = await control.reader.varint(); left > 0; left--) {
-      const [id, payload] = [await control.reader.varint(), await control.reader.block()];
-      if (id === ENCODING.id) encoding = payload[0];
-    }
-    if (version !== VERSION || encoding !== ENCODING.draft) throw failure("no common version", "Transfork");
-    quietly(this.closed.then(() => this.#tracks.forEach((track) => track.lose())));
-    quietly(this.#follow(control));
-    quietly(this.#accept(this.#transport.incomingUnidirectionalStreams, (stream) => this.#deliver(stream)));
-    quietly(this.#accept(this.#transport.incomingBidirectionalStreams, (stream) => this.#answer(stream)));
+    await transport.ready;
+    const control = await this.#ask("setup", SESSION_CLIENT, HELLO);
+    const { version, extensions } = await control.receive(SESSION_SERVER);
+    const encoding = extensions.find(({ id }) => id === HELLO.extensions[0].id)?.payload[0];
+    if (version !== HELLO.versions[0] || encoding !== 1) fail("setup", "no common version");
+    // The session lasts as long as its first stream; code and reason may come a moment later.
+    const last = () => setTimeout(() => transport.close(), 1000);
+    control.drain().then(() => { by = "peer"; }).then(last, last);
+    this.closed.then(() => this.#tracks.forEach((track) => track.end()));
+    this.#accept(transport.incomingUnidirectionalStreams, (stream) => this.#deliver(stream));
+    this.#accept(transport.incomingBidirectionalStreams, (stream) => this.#answer(stream));
   }
-
-  /** Ends the session at once; the peer sees code and reason.
-   *  @param {number} [code] @param {string} [reason] at most 1024 bytes */
+  async #accept(streams, handle) {
+    for await (const incoming of streams) {
+      const { readable = incoming, writable } = incoming;
+      const stream = new Stream({ readable, writable }, (error) => this.#rethrow(error, "group", "group"));
+      handle(stream).catch((error) => stream.cancel(error.scope && error.code));
+    }
+  }
+  /** Ends the session at once; the peer sees code and reason. */
   close(code = CODES.cancelled, reason = "") {
     this.#end ??= { code, reason, by: "us" };
     this.#transport?.close({ closeCode: code, reason });
     return this.closed;
   }
-
-  /** The session lasts as long as its first stream. */
-  async #follow(control) {
-    try {
-      while (!await control.reader.ended()) this.peerBitrate = await control.reader.varint();
-      this.#farewell = { code: CODES.cancelled, reason: "", by: "peer" };
-    } catch (error) {
-      if (error.source === "stream") this.#farewell = { code: error.streamErrorCode, reason: "", by: "peer" };
-    }
-    control.finish();
-    setTimeout(() => this.#transport.close(), 1000);
-  }
-
-  async #accept(streams, handle) {
-    const reader = streams.getReader();
-    for (let next; !(next = await reader.read()).done;) quietly(handle(next.value));
-  }
-
-  async #request(signal, ...fields) {
-    signal?.throwIfAborted();
-    const request = new Request(await this.#transport.createBidirectionalStream({ sendOrder: FIRST }));
-    signal?.addEventListener("abort", () => request.cancel());
-    if (fields.length > 0) request.send(...fields);
-    return request;
-  }
-
-  /** The error that a user sees, made of the one that a stream gave. */
-  async #explain(error, what, scope = "request") {
-    const told = (why, code) => new TransforkError(`${what}: ${why}`, { code, scope, cause: error });
-    if (error instanceof TransforkError) return told(error.message, error.code);
-    if (error.source === "stream") return told(describe(error.streamErrorCode ?? 0), error.streamErrorCode ?? 0);
-    if (!(error instanceof DOMException) || error.name === "AbortError") return error;
+  /** Throws the error that a user sees, made of the one that a stream gave. */
+  async #rethrow(error, what, scope) {
+    if (error.source === "stream") throw new TransforkError(what, error.streamErrorCode ?? 0, { scope });
+    if (error.scope) throw new TransforkError(what, error.code, { scope, why: error.message });
+    if (!(error instanceof DOMException)) throw error;
     const { code, reason, by } = await this.closed;
-    scope = "session";
-    return told(`the session was ended by ${by}: ${reason || describe(code ?? 0)}`, code);
+    const why = `the session was ended by ${by}: ${reason || `code ${code}`}`;
+    throw new TransforkError(what, code, { scope: "session", why });
+  }
+  async #ask(what, kind, value) {
+    const rethrow = (error) => this.#rethrow(error, what);
+    const stream = new Stream(await this.#transport.createBidirectionalStream().catch(rethrow), rethrow);
+    stream.send(kind, value);
+    return stream;
   }
 
-  // ---- as a subscriber
-
-  /** Tracks below a prefix as they come and go. Once all that were there have been told, the type is "live".
-   *  @param {string} [prefix] parts of a path, or nothing for all
-   *  @param {{ signal?: AbortSignal }} [options]
-   *  @returns {AsyncGenerator<{ type: "active" | "ended" | "live", path?: string }>} */
-  async *announced(prefix = "", { signal } = {}) {
-    const active = new Set();
-    let request, problem;
-    try {
-      const parts = parsePath(prefix);
-      request = await this.#request(signal, STREAM.announce, parts);
-      while (!await request.reader.ended()) {
-        const type = await request.reader.oneOf(STATUSES);
-        const suffix = type === "live" ? "" : await request.reader.path();
-        const path = [formatPath(parts), suffix].filter((text) => text !== "").join("/");
-        if (type === "active") active.add(path);
-        if (type === "ended") active.delete(path);
-        yield type === "live" ? { type } : { type, path };
-      }
-    } catch (error) {
-      problem = await this.#explain(error, `announcements below "${prefix}"`);
-    } finally {
-      request?.cancel();
-    }
-    if (signal?.aborted) return;
-    for (const path of active) yield { type: "ended", path };
-    if (problem) throw problem;
+  /** Tracks as they come and go: `{ type: "active" | "ended", path }`; "live" is told once all are known. */
+  async *announced(prefix = "") {
+    const request = await this.#ask(`announcements below "${prefix}"`, ANNOUNCE_PLEASE, { prefix });
+    for await (const type of request.each(STATUS))
+      yield type === "live" ? { type } : { type, path: join(prefix, await request.receive(path)) };
   }
-
-  /** A track's groups, by default from the latest on without end. `onGap` hears of those that do not come.
-   *  @param {string} path
-   *  @param {{ priority?: number, order?: "ascending" | "descending", first?: number, last?: number,
-   *    onGap?: (gap: { first: number, last: number, code: number, reason: string }) => void, signal?: AbortSignal }}
-   *    [options]
-   *  @returns {Promise<Subscription>} */
-  async subscribe(path, { onGap, signal, ...options } = {}) {
+  /** A track's `{ priority, latest, order }`, where `latest` is 0 also without a group. */
+  async info(path) {
+    const request = await this.#ask(`info of ${path}`, INFO_PLEASE, { track: path });
+    return request.receive(INFO).finally(() => request.finish());
+  }
+  /** Groups as they arrive, each with a `sequence` and frames to iterate over. The options are `priority`,
+   *  `order`, `first` and `last` of the groups, and `onGap({ first, last, code })` for what does not come. */
+  async subscribe(path, { onGap = () => {}, ...wish } = {}) {
     const id = this.#nextId++;
-    let request;
-    try {
-      const parts = parsePath(path);
-      request = await this.#request(signal);
-      const subscription = new Subscription(request, onGap);
-      signal?.addEventListener("abort", () => subscription.cancel());
-      this.#subscriptions.set(id, subscription);
-      request.send(STREAM.subscribe, id, parts, ...terms(options));
-      subscription.info = await request.reader.info();
-      quietly(this.#listen(id, path, subscription));
-      return subscription;
-    } catch (error) {
-      this.#subscriptions.delete(id);
-      request?.cancel();
-      signal?.throwIfAborted();
-      throw await this.#explain(error, `subscription to ${path}`);
-    }
-  }
-
-  async #listen(id, path, subscription) {
-    const { reader } = subscription.request;
-    try {
-      while (!await reader.ended()) {
-        const [first, more, code] = [await reader.varint(), await reader.varint(), await reader.varint()];
-        subscription.gap(first, first + more, code);
-      }
-      subscription.request.finish();
-      await subscription.finish();
-    } catch (error) {
-      subscription.end(await this.#explain(error, `subscription to ${path}`));
-    } finally {
-      this.#subscriptions.delete(id);
-    }
-  }
-
-  async #deliver(stream) {
-    const reader = new Reader(stream);
-    try {
-      if (await reader.varint() !== STREAM.group) return this.close(CODES["unexpected stream"], "no group stream");
-      const [id, sequence] = [await reader.varint(), await reader.varint()];
-      const group = new GroupReader(sequence, reader, (...args) => this.#explain(...args));
-      const subscription = this.#subscriptions.get(id);
-      if (subscription) subscription.deliver(group);
-      else group.cancel();
-    } catch {
-      reader.cancel(CODES.malformed);
-    }
-  }
-
-  /** What the publisher says of a track; `latest` is 0 also where there is no group.
-   *  @param {string} path @param {{ signal?: AbortSignal }} [options]
-   *  @returns {Promise<{ priority: number, latest: number, order: string }>} */
-  async info(path, { signal } = {}) {
-    let request;
-    try {
-      request = await this.#request(signal, STREAM.info, parsePath(path));
-      return await request.reader.info();
-    } catch (error) {
-      signal?.throwIfAborted();
-      throw await this.#explain(error, `info of ${path}`);
-    } finally {
-      request?.finish();
-    }
-  }
-
-  /** The frames of one past group, from one of them on.
-   *  @param {string} path @param {number} sequence
-   *  @param {{ frame?: number, priority?: number, signal?: AbortSignal }} [options]
-   *  @returns {AsyncGenerator<Uint8Array>} */
-  async *fetch(path, sequence, { frame = 0, priority = 128, signal } = {}) {
-    let request;
-    try {
-      request = await this.#request(signal, STREAM.fetch, parsePath(path), priority, sequence, frame);
-      while (!await request.reader.ended()) yield await request.reader.block(LIMITS.frame);
-      signal?.throwIfAborted();
-    } catch (error) {
-      signal?.throwIfAborted();
-      throw await this.#explain(error, `group ${sequence} of ${path}`);
-    } finally {
-      request?.cancel();
-    }
-  }
-
-  // ---- as a publisher
-
-  /** Announces a track. It begins with the group `first`, keeps so many, and is best sent in this order.
-   *  @param {string} path
-   *  @param {{ priority?: number, order?: "ascending" | "descending", keep?: number, first?: number }} [options]
-   *  @returns {Track} */
-  publish(path, options = {}) {
-    path = formatPath(parsePath(path));
-    if (path === "" || this.#tracks.has(path)) throw failure(path === "" ? "malformed" : "duplicate", `"${path}"`);
-    const track = new Track(path, options, () => {
-      if (this.#tracks.delete(path)) this.#watchers.forEach((tell) => tell("ended", path));
+    const request = await this.#ask(`subscription to ${path}`, SUBSCRIBE, { id, track: path, ...wish });
+    const cancel = (code) => request.cancel(code);
+    let unread;
+    const source = { start: (controller) => { unread = controller; }, cancel: () => cancel() };
+    const groups = new ReadableStream(source, { highWaterMark: LIMITS.unread });
+    this.#subscriptions.set(id, (group) => {
+      if (unread.desiredSize > 0) return unread.enqueue(group);
+      group.cancel(CODES.expired);
+      onGap({ first: group.sequence, last: group.sequence, code: CODES.expired });
     });
-    this.#tracks.set(path, track);
-    this.#watchers.forEach((tell) => tell("active", path));
-    return track;
+    const info = await request.receive(INFO);
+    const listen = async () => {
+      for await (const { first, additional, code } of request.each(SUBSCRIBE_GAP))
+        onGap({ first, last: first + additional, code });
+      await new Promise((resolve) => setTimeout(resolve, 500)); // The last groups may come late.
+      unread.close();
+    };
+    listen().catch((error) => unread.error(error)).finally(() => this.#subscriptions.delete(id));
+    return Object.assign(groups.values(), { info, cancel });
+  }
+  async #deliver(stream) {
+    if (await stream.receive(number) !== GROUP.type) fail("stream", "unexpected stream");
+    const { subscribe, sequence } = await stream.receive(GROUP);
+    const cancel = (code) => stream.cancel(code);
+    const push = this.#subscriptions.get(subscribe) ?? (() => cancel());
+    push(Object.assign(stream.each(FRAME), { sequence, cancel }));
   }
 
-  async #answer(stream) {
-    const request = new Request(stream);
-    try {
-      switch (await request.reader.varint()) {
-        case STREAM.announce: return await this.#serveAnnouncements(request);
-        case STREAM.subscribe: return await this.#serveSubscription(request);
-        case STREAM.fetch: return await this.#serveGroup(request);
-        case STREAM.info: request.send(...this.#track(await request.reader.path()).info()); return request.finish();
-        default: return this.close(CODES["unexpected stream"], "no such request");
-      }
-    } catch (error) {
-      request.cancel(error instanceof TransforkError ? error.code : CODES.cancelled);
+  /** Announces a track. It begins with the group `first`, keeps so many, and is best sent in this order. */
+  publish(name, { priority = 128, order = "ascending", keep = 4, first = 0 } = {}) {
+    const path = join(name);
+    if (path === "" || this.#tracks.has(path)) throw new Error(`"${path}" is published already, or no name`);
+    const tell = (type) => this.#watchers.forEach((watcher) => watcher(type, path));
+    const unpublish = () => this.#tracks.delete(path) && tell("ended");
+    const track = new Track({ path, priority, order, keep, next: first, latest: 0, unpublish });
+    this.#tracks.set(path, track);
+    tell("active");
+    return track;
+  }
+  async #answer(request) {
+    switch (await request.receive(number)) {
+      case ANNOUNCE_PLEASE.type: return this.#serveAnnouncements(request);
+      case SUBSCRIBE.type: return this.#serveSubscription(request);
+      case INFO_PLEASE.type: return this.#serveInfo(request);
+      default: fail("request", "unexpected stream");
     }
   }
-
-  #track(path) {
-    const track = this.#tracks.get(path);
-    if (!track) throw failure("not found", path);
-    return track;
-  }
-
   async #serveAnnouncements(request) {
-    const prefix = await request.reader.path();
-    const tell = (type, path) => {
-      if (prefix !== "" && path !== prefix && !path.startsWith(`${prefix}/`)) return;
-      request.send(STATUSES.indexOf(type), parsePath(path.slice(prefix && prefix.length + 1)));
+    const { prefix } = await request.receive(ANNOUNCE_PLEASE);
+    const tell = (type, name) => {
+      if (prefix !== "" && !`${name}/`.startsWith(`${prefix}/`)) return;
+      request.send(STATUS, type);
+      request.send(path, name.slice(prefix.length));
     };
-    for (const path of this.#tracks.keys()) tell("active", path);
-    request.send(STATUSES.indexOf("live"));
+    for (const name of this.#tracks.keys()) tell("active", name);
+    request.send(STATUS, "live");
     this.#watchers.add(tell);
-    await Promise.race([request.reader.ended(), request.writer.closed]).finally(() => this.#watchers.delete(tell));
+    await request.drain().finally(() => this.#watchers.delete(tell));
     request.finish();
   }
-
-  async #serveGroup({ reader, writer }) {
-    const [path, , sequence, from] =
-      [await reader.path(), await reader.varint(), await reader.varint(), await reader.varint()];
-    const group = this.#track(path).groups.find((group) => group.sequence === sequence);
-    if (!group) throw failure("not found", `group ${sequence}`);
-    for await (const frame of group.frames(from)) await writer.write(encode(frame));
-    await writer.close();
+  async #serveInfo(request) {
+    const { track } = await request.receive(INFO_PLEASE);
+    request.send(INFO, this.#tracks.get(track) ?? fail(track, "not found"));
+    request.finish();
   }
-
   async #serveSubscription(request) {
-    const { reader, writer } = request;
-    const [id, path, wish] = [await reader.varint(), await reader.path(), await reader.terms()];
-    const track = this.#track(path);
-    if (this.#serving.has(id)) throw failure("duplicate", `subscription ${id}`);
-    if (wish.last < wish.first) throw failure("protocol violation", "range");
-    const gap = (first, last, code) => request.send(first, last - first, code ?? CODES.cancelled);
-    const start = wish.first ?? track.groups.at(-1)?.sequence ?? track.next;
-    const gone = new AbortController();
-    const sends = new Set();
-    let left = false;
-    const updates = (async () => {
-      while (!await reader.ended()) {
-        const { priority, order, last = wish.last } = await reader.terms();
-        Object.assign(wish, { priority, order, last });
-      }
-      left = true;
-    })();
-    const failed = Promise.race([writer.closed, updates.then(() => new Promise(() => {}))]);
-    quietly(failed);
-    this.#serving.add(id);
-    track.join();
-    try {
-      request.send(...track.info());
-      for (let next = start; !left && next <= (wish.last ?? Infinity);) {
-        const group = track.groups.find((group) => group.sequence >= next);
-        if (!group && track.over) break;
-        if (!group) {
-          await Promise.race([track.bell.next, updates, failed]);
-          continue;
-        }
-        const { sequence } = group;
-        if (sequence > next) gap(next, Math.min(sequence - 1, wish.last ?? Infinity), CODES["not found"]);
-        next = sequence + 1;
-        if (sequence > wish.last) break;
-        const stream = await this.#open(sendOrder(track, wish, sequence - start), failed);
-        const send = this.#send(stream, id, group, gone.signal)
-          .catch((error) => gap(sequence, sequence, error.streamErrorCode ?? error.code))
-          .finally(() => sends.delete(send));
-        sends.add(send);
-      }
-      await Promise.race([Promise.all(sends), failed]);
-      request.finish();
-    } finally {
-      gone.abort(failure("cancelled", path));
-      this.#serving.delete(id);
-      track.leave();
+    let { id, track: name, first, last = Infinity, priority } = await request.receive(SUBSCRIBE);
+    const track = this.#tracks.get(name) ?? fail(name, "not found");
+    const streams = new Set();
+    const gap = (first, additional, code) => request.send(SUBSCRIBE_GAP, { first, additional, code });
+    const send = async (group, sequence) => {
+      const writable = await this.#transport.createUnidirectionalStream({ sendOrder: priority });
+      const stream = new Stream({ writable });
+      stream.send(GROUP, { subscribe: id, sequence });
+      group.sendTo(stream);
+      streams.add(stream);
+      stream.written.catch((error) => gap(sequence, 0, error.streamErrorCode ?? 0))
+        .finally(() => streams.delete(stream));
+    };
+    const leave = () => { last = -1; };
+    request.drain().then(leave, leave).then(() => track.change());
+    request.written.catch(() => streams.forEach((stream) => stream.cancel()));
+    request.send(INFO, track);
+    track.change({ readers: track.readers + 1 });
+    let next = first ?? track.groups.at(-1)?.sequence ?? track.next;
+    while (next <= last) {
+      const group = track.groups.find(({ sequence }) => sequence >= next);
+      if (!group && track.over) break;
+      if (group?.sequence > next) gap(next, Math.min(group.sequence - 1, last) - next, CODES["not found"]);
+      if (group?.sequence <= last) await send(group, group.sequence).catch(leave);
+      if (group) next = group.sequence + 1;
+      else await track.changed;
     }
+    await Promise.allSettled(Array.from(streams, (stream) => stream.written));
+    request.finish();
+    track.change({ readers: track.readers - 1 });
   }
-
-  /** Waits while the peer's limit on streams is reached. */
-  async #open(sendOrder, failed) {
-    const opening = this.#transport.createUnidirectionalStream({ sendOrder });
-    try {
-      return await Promise.race([opening, failed]);
-    } catch (error) {
-      quietly(opening.then((stream) => stream.abort()));
-      throw error;
-    }
-  }
-
-  /** Ends when the peer has the group, or with the error that tells why it has not. */
-  async #send(stream, id, group, gone) {
-    const writer = stream.getWriter();
-    const given = AbortSignal.any([group.given, gone]);
-    const abort = () => quietly(writer.abort(streamError(given.reason.code)));
-    const stopped = writer.closed.then(() => new Promise(() => {}));
-    quietly(stopped);
-    given.addEventListener("abort", abort);
-    if (given.aborted) abort();
-    await writer.write(encode(STREAM.group, id, group.sequence));
-    const frames = group.frames();
-    for (let next; !(next = await Promise.race([frames.next(), stopped])).done;) await writer.write(encode(next.value));
-    await writer.close();
-  }
-}
-
-/** Among our groups: what the subscriber wants first, then the track's own priority, then the order of its groups. */
-function sendOrder(track, { priority, order }, at) {
-  const newestFirst = (order === "default" ? track.order : order) === "descending";
-  return (priority * 256 + track.priority) * 2 ** 32 + (newestFirst ? at : 2 ** 32 - 1 - at);
 }

@@ -17,12 +17,15 @@ const MACHINES: &[&str] = &[
 const UNFINISHED: &str = concat!("FIX", "ME");
 const INDEX: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
+/// What is meant to be read in one go, and the most lines that it may have.
+const SMALL: &[(&str, usize)] = &[("examples/browser/transfork.js", 400)];
+
 /// What is wrong with one file; `file` is relative to the top of the workspace.
 pub(crate) fn findings(file: &Path, content: &str) -> Vec<Finding> {
     if file.ends_with("Cargo.lock") {
         return lock_findings(file, content);
     }
-    let mut findings = Vec::new();
+    let mut findings = too_long(file, content);
     for (at, line) in content.lines().enumerate() {
         let mut found = |message: String| findings.push(Finding::new(file, at + 1, message));
         if let Some(place) = machine(line) {
@@ -36,6 +39,12 @@ pub(crate) fn findings(file: &Path, content: &str) -> Vec<Finding> {
         }
     }
     findings
+}
+
+fn too_long(file: &Path, content: &str) -> Vec<Finding> {
+    let limits =
+        SMALL.iter().filter(|(name, most)| file == Path::new(name) && content.lines().count() > *most);
+    limits.map(|(_, most)| Finding::new(file, most + 1, format!("is to have at most {most} lines"))).collect()
 }
 
 /// The lock file is cargo's, but its sources are ours to keep: the public index and nothing else.
@@ -119,6 +128,14 @@ mod tests {
         {
             assert_eq!(count(line), 0, "{line}");
         }
+    }
+
+    #[test]
+    fn a_file_that_is_meant_to_be_small_stays_small() {
+        let (name, most) = SMALL[0];
+        assert_eq!(findings(Path::new(name), &"line\n".repeat(most)), []);
+        assert_eq!(findings(Path::new(name), &"line\n".repeat(most + 1)).len(), 1);
+        assert_eq!(findings(Path::new("other.js"), &"line\n".repeat(most + 1)), []);
     }
 
     #[test]
