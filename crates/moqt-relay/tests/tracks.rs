@@ -368,3 +368,33 @@ async fn who_comes_soon_after_the_last_subscriber_finds_the_track_going() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn older_groups_than_a_lingering_track_has_come_from_its_publisher() {
+    bounded(async {
+        let relay = TestRelay::start();
+        let publisher = relay.connect("moqf").await;
+        let (cam, _published) = publisher.publish("cam");
+        for _ in 0..10 {
+            write(cam.append_group(), &[b"x"]);
+        }
+        let peer = relay.connect("https").await;
+        peer.sees("cam").await;
+        let subscriber = peer.session.subscriber();
+        for (first, last) in [(6, 8), (2, 5), (7, 7)] {
+            let options =
+                SubscribeOptions { first: Some(first), last: Some(last), ..SubscribeOptions::default() };
+            let mut track = subscriber.subscribe(name("cam"), options).await.unwrap().into_track();
+            let mut groups = Vec::new();
+            while let Some(group) = track.next_group().await.unwrap() {
+                groups.push(group.sequence());
+            }
+            groups.sort_unstable();
+            assert_eq!(groups, (first..=last).collect::<Vec<_>>());
+            drop(track);
+            until("the subscriber has left", || cam.readers() == 1 + usize::from(first < 7)).await;
+        }
+        assert_eq!(relay.counters().upstream_total, 2, "the second one began early enough for the third");
+    })
+    .await;
+}

@@ -13,7 +13,7 @@ pub(super) struct Asking {
     /// Who was asked before.
     tried: Vec<SessionId>,
     pub(super) waiters: Vec<WaiterId>,
-    first: Option<u64>,
+    pub(super) first: Option<u64>,
 }
 
 impl Asking {

@@ -96,6 +96,9 @@ pub enum Output {
     },
 }
 
+/// Readers of a track that nobody wants just now: the one that keeps it going, and the one that asks.
+const LINGERING: usize = 2;
+
 /// How a track stands with the sessions that have it.
 #[derive(Debug, Default)]
 enum Upstream {
@@ -111,6 +114,8 @@ enum Upstream {
         track: WeakTrack,
         /// The newest group when the session accepted.
         latest: Option<u64>,
+        /// The first group that was asked for, or was the newest.
+        begins: Option<u64>,
     },
 }
 
@@ -200,8 +205,11 @@ impl Router {
     /// Somebody wants a track, from group `first` or the latest on. Answered by [`Output::Track`].
     pub fn want(&mut self, waiter: WaiterId, name: &FullTrackName, first: Option<u64>) {
         let track = self.tracks.entry(name.clone()).or_default();
-        if let Upstream::Active { track: active, .. } = &track.upstream {
-            if let Some(reader) = active.upgrade() {
+        if let Upstream::Active { track: active, begins, .. } = &track.upstream {
+            // A track that only lingers is not worth what it lacks.
+            let lacks = first.is_some_and(|first| begins.is_some_and(|begins| first < begins));
+            let wanted = |reader: &TrackConsumer| !lacks || reader.readers() > LINGERING;
+            if let Some(reader) = active.upgrade().filter(wanted) {
                 self.outputs.push_back(Output::Track { waiter, answer: Ok(reader) });
                 return;
             }
@@ -273,7 +281,9 @@ impl Router {
                     self.waiting.remove(&waiter);
                     self.outputs.push_back(Output::Track { waiter, answer: Ok(reader.clone()) });
                 }
-                self.tracks.entry(name).or_default().upstream = Upstream::Active { session, track, latest };
+                let begins = [asking.first, latest].into_iter().flatten().min();
+                self.tracks.entry(name).or_default().upstream =
+                    Upstream::Active { session, track, latest, begins };
             }
             Err(reason) => self.ask_next(Kind::Track, &name, asking, reason),
         }

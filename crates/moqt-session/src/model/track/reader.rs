@@ -227,6 +227,12 @@ impl TrackConsumer {
         (self.lifetime, self.meters) = (Some(lifetime), Some(meters));
     }
 
+    /// How many readers there are, this one included.
+    #[must_use]
+    pub fn readers(&self) -> usize {
+        self.shared.lock().consumers
+    }
+
     /// Waits until this has been the only reader for `time` without a break, or the track has ended. Cancel safe.
     pub async fn alone_for(&self, time: Duration) {
         loop {
