@@ -105,6 +105,8 @@ impl Origin for Downstream {
 
 fn answer_track(request: TrackRequest, answer: Result<TrackConsumer, Reason>) {
     match answer {
+        // What came since the track was answered is for those who waited for it, too.
+        Ok(track) if request.first.is_none() => request.accept_as(track),
         Ok(track) => request.accept(track),
         Err(reason) => request.refuse(reason),
     }

@@ -81,6 +81,12 @@ impl TrackRequest {
         let _ = self.reply.send(Ok(track.borrow().reader(start)));
     }
 
+    /// Serves the subscription with what this very reader has before it. For those who fixed its place before, when the
+    /// track may have gone on meanwhile.
+    pub fn accept_as(self, reader: TrackConsumer) {
+        let _ = self.reply.send(Ok(reader));
+    }
+
     /// Turns the subscription down.
     pub fn refuse(self, reason: Reason) {
         let _ = self.reply.send(Err(reason));

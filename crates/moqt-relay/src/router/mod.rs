@@ -13,7 +13,7 @@ mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use moqt::{FullTrackName, Info, Namespace, Reason, TrackConsumer, WeakTrack};
+use moqt::{FullTrackName, Info, Namespace, Reason, Start, TrackConsumer, WeakTrack};
 
 use self::asking::Asking;
 pub use self::{fetching::Sources, routes::Routes};
@@ -277,6 +277,11 @@ impl Router {
         match answer {
             Ok((reader, latest)) => {
                 let (session, track) = (asking.session, reader.downgrade());
+                // The newest group of that time; 0 may stand for none, and then it is whatever comes first.
+                let reader = match latest {
+                    Some(latest) if latest > 0 => reader.reader(Start::At(latest)),
+                    _ => reader,
+                };
                 for waiter in asking.waiters {
                     self.waiting.remove(&waiter);
                     self.outputs.push_back(Output::Track { waiter, answer: Ok(reader.clone()) });
