@@ -268,14 +268,18 @@ impl Scope {
                     let answer = answer.await.unwrap_or(Err(Reason::Timeout));
                     let kept =
                         answer.as_ref().ok().map(|(track, _)| track.clone()).filter(|_| !linger.is_zero());
-                    scope.step(|state| {
-                        state.asks.remove(&ask);
-                        state.router.track_answered(ask, answer);
-                    });
-                    drop(scope);
+                    scope.step(|state| state.router.track_answered(ask, answer));
+                    let scope = {
+                        let weak = Arc::downgrade(&scope);
+                        drop(scope);
+                        weak
+                    };
                     if let Some(track) = kept {
                         // Who comes back soon, or comes next, finds it going.
                         track.alone_for(linger).await;
+                    }
+                    if let Some(scope) = scope.upgrade() {
+                        scope.lock().asks.remove(&ask);
                     }
                 });
                 state.asks.insert(ask, running);

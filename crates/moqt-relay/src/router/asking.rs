@@ -75,9 +75,11 @@ impl Router {
                 }
             }
             if let Some(Track { upstream, .. }) = self.tracks.get_mut(&name)
-                && matches!(upstream, Upstream::Active { session: at, .. } if *at == session)
+                && let Upstream::Active { ask, session: at, .. } = *upstream
+                && at == session
             {
                 *upstream = Upstream::Idle;
+                self.outputs.push_back(Output::Cancel { ask, session });
             }
             self.forget_if_idle(&name);
         }

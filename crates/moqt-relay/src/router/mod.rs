@@ -73,7 +73,8 @@ pub enum Output {
         /// What.
         name: FullTrackName,
     },
-    /// Give a request up; an answer that comes all the same is ignored.
+    /// Give a request up, or the track that it brought and that nobody joins any more; an answer that comes all the
+    /// same is ignored.
     Cancel {
         /// The request.
         ask: AskId,
@@ -109,6 +110,8 @@ enum Upstream {
     Asking(Asking),
     /// A session sends it, as long as somebody reads.
     Active {
+        /// The request that brought it.
+        ask: AskId,
         session: SessionId,
         /// Weak: the last reader that leaves ends the subscription.
         track: WeakTrack,
@@ -205,13 +208,16 @@ impl Router {
     /// Somebody wants a track, from group `first` or the latest on. Answered by [`Output::Track`].
     pub fn want(&mut self, waiter: WaiterId, name: &FullTrackName, first: Option<u64>) {
         let track = self.tracks.entry(name.clone()).or_default();
-        if let Upstream::Active { track: active, begins, .. } = &track.upstream {
+        if let Upstream::Active { ask, session, track: active, begins, .. } = &track.upstream {
             // A track that only lingers is not worth what it lacks.
             let lacks = first.is_some_and(|first| begins.is_some_and(|begins| first < begins));
-            let wanted = |reader: &TrackConsumer| !lacks || reader.readers() > LINGERING;
-            if let Some(reader) = active.upgrade().filter(wanted) {
-                self.outputs.push_back(Output::Track { waiter, answer: Ok(reader) });
-                return;
+            if let Some(reader) = active.upgrade() {
+                if !lacks || reader.readers() > LINGERING {
+                    self.outputs.push_back(Output::Track { waiter, answer: Ok(reader) });
+                    return;
+                }
+                // Nobody can join it from now on, so it does not linger beside the one that takes its place.
+                self.outputs.push_back(Output::Cancel { ask: *ask, session: *session });
             }
             track.upstream = Upstream::Idle;
         }
@@ -288,7 +294,7 @@ impl Router {
                 }
                 let begins = [asking.first, latest].into_iter().flatten().min();
                 self.tracks.entry(name).or_default().upstream =
-                    Upstream::Active { session, track, latest, begins };
+                    Upstream::Active { ask, session, track, latest, begins };
             }
             Err(reason) => self.ask_next(Kind::Track, &name, asking, reason),
         }

@@ -180,7 +180,7 @@ fn when_the_first_publisher_goes_the_name_stays_and_the_next_is_asked() {
     script.accepts(0, &cam, None);
     script.expect(["announce cam", "#0 subscribe cam at 1", "10 gets track"]);
     script.leaves(1);
-    script.expect([]);
+    script.expect(["#0 cancel at 1"]);
     script.wants(11, "cam");
     script.expect(["#1 subscribe cam at 2"]);
     // Whoever reads the old one goes on with it as long as it lasts.
@@ -230,7 +230,14 @@ fn a_name_that_comes_back_is_a_new_track() {
     script.accepts(0, &old, None);
     script.withdraws(1, "cam");
     script.announces(1, "cam");
-    script.expect(["announce cam", "#0 subscribe cam at 1", "10 gets track", "withdraw cam", "announce cam"]);
+    script.expect([
+        "announce cam",
+        "#0 subscribe cam at 1",
+        "10 gets track",
+        "#0 cancel at 1",
+        "withdraw cam",
+        "announce cam",
+    ]);
     script.wants(11, "cam");
     script.expect(["#1 subscribe cam at 1"]);
     script.accepts(1, &new, None);
@@ -380,4 +387,19 @@ fn a_group_comes_from_the_track_that_is_here_or_from_those_who_announced_it() {
     script.leaves(1);
     script.leaves(2);
     assert_eq!(sources(&script, "cam"), (false, vec![]));
+}
+
+#[test]
+fn a_track_that_only_lingers_and_began_too_late_is_let_go_of_for_one_that_begins_early_enough() {
+    let mut script = Script::default();
+    let (late, early) = (track("cam"), track("cam"));
+    script.announces(1, "cam");
+    script.router.want(WaiterId(10), &"cam".parse().unwrap(), Some(6));
+    script.accepts(0, &late, Some(9));
+    script.expect(["announce cam", "#0 subscribe cam at 1 from 6", "10 gets track"]);
+    script.router.want(WaiterId(11), &"cam".parse().unwrap(), Some(2));
+    script.expect(["#0 cancel at 1", "#1 subscribe cam at 1 from 2"]);
+    script.accepts(1, &early, Some(9));
+    script.router.want(WaiterId(12), &"cam".parse().unwrap(), Some(7));
+    script.expect(["11 gets track", "12 gets track"]);
 }
