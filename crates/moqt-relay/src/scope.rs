@@ -25,6 +25,9 @@ use crate::{
     upstream,
 };
 
+/// Names of one session that are seen to without a break for others.
+pub(crate) const AT_ONCE: usize = 64;
+
 /// What all scopes of a relay have in common.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -153,7 +156,7 @@ impl Scope {
     pub(crate) fn leave(self: &Arc<Self>, session: SessionId) -> bool {
         let (member, last) = self.step(|state| {
             let member = state.members.remove(&session);
-            state.router.left(session);
+            state.router.left(session, usize::MAX);
             (member, state.members.is_empty())
         });
         drop(member);
@@ -172,9 +175,12 @@ impl Scope {
         self.step(|state| state.router.ended(session, name));
     }
 
-    /// The session announces nothing any more.
-    pub(crate) fn all_ended(self: &Arc<Self>, session: SessionId) {
-        self.step(|state| state.router.left(session));
+    /// The session announces nothing any more. Names go a few at a time, so that others are not kept waiting by one
+    /// that had many.
+    pub(crate) async fn all_ended(self: &Arc<Self>, session: SessionId) {
+        while !self.step(|state| state.router.left(session, AT_ONCE)) {
+            tokio::task::yield_now().await;
+        }
     }
 
     pub(crate) fn watch(&self, interest: Interest) -> AnnounceConsumer {

@@ -10,6 +10,7 @@ use crate::{
     authorize::{Permissions, Visitor},
     downstream::Downstream,
     relay::{HandshakePlace, Membership, Shared},
+    scope::AT_ONCE,
 };
 
 /// Does the handshakes, then serves the session until it is over or the relay closes.
@@ -71,6 +72,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, incoming: Incoming, handshake: Ha
         end = session.closed() => end,
         end = learn(&membership, &session, &permissions, &shared).instrument(info_span!("relay", id)) => end,
     };
+    membership.scope().all_ended(membership.session).await;
     drop(membership);
     info!(id, %remote, reason = %end, "session ended");
 }
@@ -86,7 +88,12 @@ async fn learn(
     let mut complained = false;
     match session.subscriber().announced(Namespace::EMPTY).await {
         Ok(mut names) => {
+            let mut count = 0_usize;
             while let Some(event) = names.next().await {
+                count += 1;
+                if count.is_multiple_of(AT_ONCE) {
+                    tokio::task::yield_now().await;
+                }
                 match event {
                     Announced::Active(name) => {
                         debug!(%name, "announced");
@@ -111,6 +118,6 @@ async fn learn(
         }
         Err(error) => debug!(%error, "session announces nothing"),
     }
-    scope.all_ended(id);
+    scope.all_ended(id).await;
     session.closed().await
 }

@@ -198,11 +198,15 @@ impl Router {
         self.publisher_gone(session, name, last);
     }
 
-    /// A session is gone, with all its names. Those of its requests that still wait are to be given up one by one.
-    pub fn left(&mut self, session: SessionId) {
-        for (name, last) in self.routes.leave(session) {
+    /// A session is gone, with all its names, of which up to `most` are seen to; `false` where there may be more. Those
+    /// of its requests that still wait are to be given up one by one.
+    pub fn left(&mut self, session: SessionId, most: usize) -> bool {
+        let left = self.routes.leave(session, most);
+        let all = left.len() < most;
+        for (name, last) in left {
             self.publisher_gone(session, &name, last);
         }
+        all
     }
 
     /// Somebody wants a track, from group `first` or the latest on. Answered by [`Output::Track`].

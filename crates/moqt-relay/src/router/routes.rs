@@ -65,16 +65,20 @@ impl Routes {
         self.drop_route(session, name)
     }
 
-    /// A session is gone. Returns its names, in order, and whether nobody has them any more.
-    pub fn leave(&mut self, session: SessionId) -> Vec<(Namespace, bool)> {
-        let names = self.sessions.remove(&session).unwrap_or_default();
-        names
-            .into_iter()
-            .map(|name| {
-                let last = self.drop_route(session, &name);
-                (name, last)
-            })
-            .collect()
+    /// A session is gone. Takes up to `most` of its names, in order; returns them, and whether nobody has them any
+    /// more.
+    pub fn leave(&mut self, session: SessionId, most: usize) -> Vec<(Namespace, bool)> {
+        let mut left = Vec::new();
+        while left.len() < most
+            && let Some(name) = self.sessions.get_mut(&session).and_then(BTreeSet::pop_first)
+        {
+            let last = self.drop_route(session, &name);
+            left.push((name, last));
+        }
+        if self.sessions.get(&session).is_some_and(BTreeSet::is_empty) {
+            self.sessions.remove(&session);
+        }
+        left
     }
 
     fn drop_route(&mut self, session: SessionId, name: &Namespace) -> bool {

@@ -25,7 +25,7 @@ impl Script {
     }
 
     fn leaves(&mut self, session: u64) {
-        self.router.left(SessionId(session));
+        while !self.router.left(SessionId(session), 1) {}
     }
 
     fn wants(&mut self, waiter: u64, name: &str) {
