@@ -230,6 +230,7 @@ impl Kind {
                         break;
                     }
                 }
+                // What is dropped is closed.
             }
             Self::Subscriptions => {
                 let flooder = Flooder::connect(target).await?;
@@ -265,7 +266,7 @@ impl Kind {
             }
             Self::UnknownGroups => {
                 let flooder = Flooder::connect(target).await?;
-                while count < 20_000 && flooder.group(7, count, 200).await.is_ok() {
+                while flooder.group(7, count, 200).await.is_ok() {
                     count += 1;
                 }
             }

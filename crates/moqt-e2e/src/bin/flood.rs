@@ -28,8 +28,9 @@ async fn main() -> anyhow::Result<()> {
     let (mut sessions, mut turned_away, mut count) = (0_u64, 0_u64, 0);
     println!("started");
     let flooding = async {
+        // One for all, so that what a session leaves behind is closed.
+        let target = Target::new(address, fingerprint)?;
         loop {
-            let target = Target::new(address, fingerprint)?;
             match kind.flood(&target).await {
                 Ok(more) => count += more,
                 Err(_) => {

@@ -442,8 +442,11 @@ impl<C: Connection> Driver<C> {
                     }
                 }
             }
-            // Late, or never ours; never fatal. Spec: digest 5.3.
-            _ => Reason::Cancelled,
+            // Late, or never ours; one is never fatal. Spec: digest 5.3.
+            _ => {
+                self.endpoint.stray_group(now());
+                Reason::Cancelled
+            }
         };
         stream.stop(self.dialect.code(refused));
     }
