@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{ValueEnum, builder::FalseyValueParser};
-use moqt::{Congestion, Version};
+use moqt::{Congestion, Url, Version};
 
 /// What hides behind version 04 of Transfork where the handshake does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -110,7 +110,7 @@ pub struct Args {
     )]
     pub tls_generate: Vec<String>,
 
-    /// Serve /certificate.sha256, /fingerprint, /health, /metrics and /announced over HTTP on this TCP address
+    /// Serve /certificate.sha256, /fingerprint, /health, /ready, /metrics and /announced over HTTP on this TCP address
     #[arg(long, value_name = "ADDR", env = "MOQT_HTTP")]
     pub http: Option<SocketAddr>,
 
@@ -163,6 +163,20 @@ pub struct Args {
         value_parser = duration
     )]
     pub linger: Duration,
+
+    /// Where clients are sent on SIGTERM; unless given, to the URL that they came by
+    #[arg(long, value_name = "URL", env = "MOQT_DRAIN_TO")]
+    pub drain_to: Option<Url>,
+
+    /// How long clients may take to move away on SIGTERM
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MOQT_DRAIN_TIMEOUT",
+        default_value = "10s",
+        value_parser = duration
+    )]
+    pub drain_timeout: Duration,
 
     /// How long finished groups are kept for late or slow subscribers; the latest is always kept
     #[arg(

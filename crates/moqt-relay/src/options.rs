@@ -32,6 +32,8 @@ pub struct Options {
     pub scope_by_host: bool,
     /// How long a track is still taken from upstream after its last subscriber has left, for those who come next.
     pub linger: Duration,
+    /// How long clients may take to move away from a relay that drains, see [`Handle::drain`](crate::Handle::drain).
+    pub drain_timeout: Duration,
     /// Who may do what; everybody everything where there is none.
     pub authorize: Option<Arc<dyn Authorize>>,
     /// What peers may make grow.
@@ -53,6 +55,7 @@ impl Options {
             cache_bytes: cache_share(),
             scope_by_host: false,
             linger: Duration::from_secs(2),
+            drain_timeout: Duration::from_secs(10),
             authorize: None,
             limits: Limits::default(),
         }

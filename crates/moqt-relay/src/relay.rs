@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use moqt::{CacheBudget, Fingerprint, Incoming, Meters, Namespace, Server, ServerOptions};
@@ -66,7 +67,19 @@ pub(crate) struct Shared {
     scope_by_host: bool,
     pub(crate) authorize: Option<Arc<dyn Authorize>>,
     pub(crate) fingerprint: Option<Fingerprint>,
+    /// Set once the relay drains.
+    draining: watch::Sender<Option<Going>>,
+    drain_timeout: Duration,
     closing: watch::Sender<bool>,
+}
+
+/// Where clients of a relay that drains are sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Going {
+    /// `None` for where they came by.
+    pub(crate) url: Option<String>,
+    /// How long they may take.
+    pub(crate) patience: Duration,
 }
 
 /// Room for one client to do its handshakes in.
@@ -74,6 +87,21 @@ pub(crate) struct Shared {
 pub(crate) struct HandshakePlace {
     _place: OwnedSemaphorePermit,
     _from: Place,
+}
+
+/// Waits for the relay to drain.
+#[derive(Clone, Debug)]
+pub(crate) struct Draining(watch::Receiver<Option<Going>>);
+
+impl Draining {
+    /// Cancel safe.
+    pub(crate) async fn wait(&mut self) -> Going {
+        match self.0.wait_for(Option::is_some).await.ok().and_then(|going| going.clone()) {
+            Some(going) => going,
+            // The relay is gone, and tells its tasks otherwise.
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Waits for the relay to close.
@@ -90,6 +118,14 @@ impl Closing {
 impl Shared {
     pub(crate) fn closing(&self) -> Closing {
         Closing(self.closing.subscribe())
+    }
+
+    pub(crate) fn draining(&self) -> Draining {
+        Draining(self.draining.subscribe())
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.borrow().is_some()
     }
 
     /// Whether a client may begin its handshakes; otherwise it is told.
@@ -224,7 +260,9 @@ impl Relay {
             http.push(http::bind(address)?);
         }
         let meters = options.session.meters.clone();
-        let Options { certificate, retention, limits, scope_by_host, linger, authorize, .. } = options;
+        let Options {
+            certificate, retention, limits, scope_by_host, linger, authorize, drain_timeout, ..
+        } = options;
         let settings = Settings {
             retention,
             linger,
@@ -252,6 +290,8 @@ impl Relay {
             scope_by_host,
             authorize,
             fingerprint: certificate.fingerprint(),
+            draining: watch::Sender::new(None),
+            drain_timeout,
             closing: watch::Sender::new(false),
         };
         Ok(Self { servers, http, shared: Arc::new(shared), ended: watch::Sender::new(()) })
@@ -268,23 +308,27 @@ impl Relay {
         }
     }
 
-    /// Serves clients until [`Handle::close`]. Cancelled, it ends at once.
+    /// Serves clients until [`Handle::close`], or until all have left after [`Handle::drain`]. Cancelled, it ends at
+    /// once.
     pub async fn run(self) {
         let Self { servers, http, shared, ended } = self;
-        let mut parts = JoinSet::new();
+        let (mut listeners, mut pages) = (JoinSet::new(), JoinSet::new());
         for server in servers {
-            parts.spawn(accept(server, Arc::clone(&shared)));
+            listeners.spawn(accept(server, Arc::clone(&shared)));
         }
         for listener in http {
-            parts.spawn(http::serve(listener, Arc::clone(&shared)));
+            pages.spawn(http::serve(listener, Arc::clone(&shared)));
         }
         let cache = shared.cache.clone();
-        drop(shared);
         let all = async {
-            while let Some(part) = parts.join_next().await {
-                if let Err(failure) = part {
-                    error!(%failure, "part of the relay failed");
+            for parts in [&mut listeners, &mut pages] {
+                while let Some(part) = parts.join_next().await {
+                    if let Err(failure) = part {
+                        error!(%failure, "part of the relay failed");
+                    }
                 }
+                // Facts are told for as long as there are clients.
+                shared.closing.send_replace(true);
             }
         };
         tokio::select! {
@@ -320,11 +364,13 @@ fn bind_beside(options: &Options, listen: Listen) -> Result<(Server, Option<TcpL
 /// Accepts and hands off.
 async fn accept(server: Server, shared: Arc<Shared>) {
     let mut sessions = JoinSet::new();
-    let mut closing = shared.closing();
-    loop {
+    let (mut closing, mut draining) = (shared.closing(), shared.draining());
+    let mut leaving = false;
+    while !leaving || !sessions.is_empty() {
         tokio::select! {
             biased;
             () = closing.wait() => break,
+            _ = draining.wait(), if !leaving => leaving = true,
             Some(session) = sessions.join_next() => {
                 if let Err(failure) = session {
                     error!(%failure, "session failed");
@@ -332,7 +378,9 @@ async fn accept(server: Server, shared: Arc<Shared>) {
             }
             incoming = server.accept() => {
                 let Some(incoming) = incoming else { break };
-                if let Some((incoming, place)) = shared.admit(incoming) {
+                if leaving {
+                    incoming.refuse();
+                } else if let Some((incoming, place)) = shared.admit(incoming) {
                     sessions.spawn(serve(Arc::clone(&shared), incoming, place));
                 }
             }
@@ -379,6 +427,22 @@ impl Handle {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.shared.counters()
+    }
+
+    /// Sends all clients away and takes no new ones; when the last has left, the relay ends.
+    ///
+    /// Clients that know how are asked to move to `url`, `None` for where they came by, and are served until they have.
+    /// To others what they are served comes to its end, group by group. Who is still there after
+    /// [`Options::drain_timeout`] is sent off. A second call changes nothing of the first.
+    ///
+    /// From now on `GET /ready` answers 503.
+    pub fn drain(&self, url: Option<String>) {
+        let patience = self.shared.drain_timeout;
+        self.shared.draining.send_if_modified(|going| {
+            let first = going.is_none();
+            going.get_or_insert(Going { url, patience });
+            first
+        });
     }
 
     /// Stops accepting and closes all sessions, within [`Limits::close`].

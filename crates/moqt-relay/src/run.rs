@@ -25,7 +25,8 @@ const DEV_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// Runs a relay until it is told to end. Logging is up to the caller, see [`LogArgs`](crate::LogArgs).
 ///
-/// Ctrl-C and SIGTERM stop accepting, close all sessions and end it; a second signal ends it at once.
+/// SIGTERM sends all clients elsewhere and ends it when they have left, see [`Handle::drain`](crate::Handle::drain).
+/// Ctrl-C stops accepting, closes all sessions and ends it. A second signal ends it at once.
 ///
 /// # Errors
 ///
@@ -34,7 +35,9 @@ const DEV_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let (dev, generated) = (args.dev, args.dev || !args.tls_generate.is_empty());
+    let drain_to = args.drain_to.as_ref().map(ToString::to_string);
     let options = options(args)?;
+    let patience = options.drain_timeout;
     let relay = Relay::bind(options).map_err(|error| explain(&error, error.hint()))?;
     let handle = relay.handle();
     for address in handle.addresses() {
@@ -53,8 +56,16 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         () = &mut running => return Ok(()),
         signal = signals.next() => signal,
     };
-    info!(?signal, "closing");
-    handle.begin_close();
+    match signal {
+        Signal::Interrupt => {
+            info!("closing");
+            handle.begin_close();
+        }
+        Signal::Terminate => {
+            info!(to = drain_to, ?patience, "draining: clients are sent elsewhere");
+            handle.drain(drain_to);
+        }
+    }
     tokio::select! {
         biased;
         () = &mut running => debug!("closed"),
@@ -82,6 +93,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         cache_bytes,
         scope_by_host,
         linger,
+        drain_timeout,
         ..
     } = args;
     let mut options = Options::new(certificate);
@@ -98,6 +110,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
     options.retention = Retention::max_age(cache_age);
     options.scope_by_host = scope_by_host;
     options.linger = linger;
+    options.drain_timeout = drain_timeout;
     options.cache_bytes = cache_bytes.unwrap_or(options.cache_bytes);
     options.limits.sessions = max_sessions;
     options.limits.sessions_per_address = max_sessions_per_address;

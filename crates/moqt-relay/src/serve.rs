@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use moqt::{Announced, Incoming, Namespace, Reason, Session};
+use moqt::{Announced, Incoming, Namespace, Reason, Session, SessionError};
 use tracing::{Instrument as _, debug, info, info_span, warn};
 
 use crate::{
     addresses::Source,
     authorize::{Permissions, Visitor},
     downstream::Downstream,
-    relay::{HandshakePlace, Membership, Shared},
+    relay::{Going, HandshakePlace, Membership, Shared},
 };
 
 /// Does the handshakes, then serves the session until it is over or the relay closes.
@@ -30,6 +30,9 @@ pub(crate) async fn serve(shared: Arc<Shared>, incoming: Incoming, handshake: Ha
             return debug!(%remote, %error, cause, "client got no session");
         }
     };
+    if shared.is_draining() {
+        return request.refuse(Reason::GoingAway);
+    }
     let Ok(_permit) = Arc::clone(&shared.sessions).try_acquire_owned() else {
         warn!(%remote, limit = shared.limits.sessions, "too many sessions");
         shared.refusals.sessions.fetch_add(1, Ordering::Relaxed);
@@ -69,10 +72,26 @@ pub(crate) async fn serve(shared: Arc<Shared>, incoming: Incoming, handshake: Ha
         biased;
         () = closing.wait() => session.close().await,
         end = session.closed() => end,
+        end = leave(&session, &shared) => end,
         end = learn(&membership, &session, &permissions, &shared).instrument(info_span!("relay", id)) => end,
     };
     drop(membership);
     info!(id, %remote, reason = %end, "session ended");
+}
+
+/// Once the relay drains, sends the client away.
+async fn leave(session: &Session, shared: &Shared) -> SessionError {
+    let Going { url, patience } = shared.draining().wait().await;
+    match session.drain(url, patience).await {
+        Ok(end) => end,
+        Err(error) => {
+            warn!(%error, "cannot send clients to another place; to where they came by, then");
+            match session.drain(None, patience).await {
+                Ok(end) => end,
+                Err(_) => session.close().await,
+            }
+        }
+    }
 }
 
 /// Takes in what the session announces. Names end with the watch, the session goes on.
@@ -81,7 +100,7 @@ async fn learn(
     session: &Session,
     permissions: &Permissions,
     shared: &Shared,
-) -> moqt::SessionError {
+) -> SessionError {
     let (scope, id) = (membership.scope(), membership.session);
     let mut complained = false;
     match session.subscriber().announced(Namespace::EMPTY).await {

@@ -94,6 +94,11 @@ impl TestRelay {
         self.handle.counters()
     }
 
+    /// Waits until it has ended by itself.
+    pub async fn ends(&mut self) {
+        while self.running.join_next().await.is_some() {}
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.handle.addresses()[0]
     }
