@@ -53,7 +53,7 @@ pub use moqt_wire as wire;
 pub use moqt_session::{
     AlreadyPublished, AnnounceConsumer, AnnounceProducer, Announced, CacheBudget, Config as SessionConfig,
     CreateGroupError, Drain, FetchOptions, FetchRequest, Fetched, FrameConsumer, FrameMeta, FrameProducer,
-    GroupConsumer, GroupError, GroupKey, GroupProducer, Info, InfoRequest, Interest, Limits, Meters,
+    Gate, GroupConsumer, GroupError, GroupKey, GroupProducer, Info, InfoRequest, Interest, Limits, Meters,
     OrderedGroups, OrderedItem, Origin, PeerMisbehaved, Published, Publisher, Reason, RequestError,
     Retention, Session, SessionError, Start, SubscribeOptions, SubscribeUpdate, Subscriber, Subscription,
     TrackConsumer, TrackError, TrackEvent, TrackInfo, TrackProducer, TrackRequest, Tracks, WeakTrack,

@@ -27,4 +27,4 @@ pub use ordered::{OrderedGroups, OrderedItem};
 pub(crate) use ranges::Runs;
 pub(crate) use terms::Lifetime;
 pub use terms::{CreateGroupError, Retention, Start, TrackEvent, TrackInfo};
-pub use track::{TrackConsumer, TrackProducer, WeakTrack};
+pub use track::{Gate, TrackConsumer, TrackProducer, WeakTrack};

@@ -1,5 +1,6 @@
 //! A track: groups as they come, kept for as long as [`Retention`] says.
 
+mod gate;
 mod reader;
 
 use std::{
@@ -21,7 +22,10 @@ use super::{
 };
 use crate::error::{Reason, TrackError};
 
-pub use self::reader::{TrackConsumer, WeakTrack};
+pub use self::{
+    gate::Gate,
+    reader::{TrackConsumer, WeakTrack},
+};
 
 /// Numbers that will not come.
 #[derive(Clone, Copy, Debug)]
