@@ -30,7 +30,7 @@ use tracing::{error, info};
 use crate::{
     error::StartError,
     metrics::{self, Page},
-    relay::Shared,
+    shared::Shared,
 };
 
 /// Pages of any origin may ask.

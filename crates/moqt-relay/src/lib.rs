@@ -40,11 +40,14 @@
 mod addresses;
 mod args;
 mod authorize;
+mod backoff;
 mod counters;
 mod downstream;
 mod error;
 mod http;
+mod link;
 mod log;
+mod mark;
 mod memory;
 mod metrics;
 mod options;
@@ -53,6 +56,7 @@ pub mod router;
 mod run;
 mod scope;
 mod serve;
+mod shared;
 mod upstream;
 mod welcome;
 
@@ -64,5 +68,7 @@ pub use self::{
     log::LogArgs,
     options::{Limits, Listen, Options},
     relay::{Handle, Relay},
+    router::Redundancy,
     run::run,
+    upstream::{Later, Upstream, UpstreamUrl},
 };

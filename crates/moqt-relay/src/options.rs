@@ -4,7 +4,12 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use moqt::{Certificate, Retention, SessionConfig, TransportOptions, Version};
 
-use crate::{authorize::Authorize, memory::cache_share, router::RouterLimits};
+use crate::{
+    authorize::Authorize,
+    memory::cache_share,
+    router::{Redundancy, RouterLimits},
+    upstream::Upstream,
+};
 
 /// How a relay is set up.
 #[derive(Clone, Debug)]
@@ -32,6 +37,15 @@ pub struct Options {
     pub scope_by_host: bool,
     /// How long a track is still taken from upstream after its last subscriber has left, for those who come next.
     pub linger: Duration,
+    /// How many of a track's publishers are subscribed to.
+    pub redundancy: Redundancy,
+    /// How long the readers of a track that has lost its publishers wait for another to go on with it.
+    pub hold: Duration,
+    /// Relays above this one, most wanted first. What clients here announce is announced there, and what is announced
+    /// there is served here, each scope in the scope of the same path there.
+    pub upstreams: Vec<Arc<dyn Upstream>>,
+    /// Where chance begins, so that all happens again; unless given, from what the system gives.
+    pub seed: Option<u64>,
     /// How long clients may take to move away from a relay that drains, see [`Handle::drain`](crate::Handle::drain).
     pub drain_timeout: Duration,
     /// Who may do what; everybody everything where there is none.
@@ -55,6 +69,10 @@ impl Options {
             cache_bytes: cache_share(),
             scope_by_host: false,
             linger: Duration::from_secs(2),
+            redundancy: Redundancy::default(),
+            hold: Duration::from_secs(5),
+            upstreams: Vec::new(),
+            seed: None,
             drain_timeout: Duration::from_secs(10),
             authorize: None,
             limits: Limits::default(),
@@ -110,6 +128,8 @@ pub struct Limits {
     /// Clients in their handshakes, of all sources or a quarter of that of one source, from which on a client has to
     /// prove its address first. That costs it a round trip, and the relay no memory.
     pub unproven_handshakes: usize,
+    /// Scopes at a time that have sessions with the relays above; further ones are cut off from them.
+    pub linked_scopes: usize,
     /// What one scope holds.
     pub router: RouterLimits,
     /// How long an upstream session may take to answer a request.
@@ -130,6 +150,7 @@ impl Default for Limits {
             handshakes: 1024,
             handshakes_per_address: 256,
             unproven_handshakes: 128,
+            linked_scopes: 256,
             router: RouterLimits::default(),
             answer: Duration::from_secs(10),
             http_connections: 256,
