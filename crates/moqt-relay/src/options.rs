@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use moqt::{Certificate, Retention, SessionConfig, TransportOptions, Version};
+use moqt::{CacheBudget, Certificate, Retention, SessionConfig, TransportOptions, Version};
 
 use crate::{
     authorize::Authorize,
@@ -32,6 +32,8 @@ pub struct Options {
     /// Bytes that groups of all tracks may hold together, see [`CacheBudget`](moqt::CacheBudget). Unless it is set, a
     /// quarter of the memory that there is, and at most 1 GiB.
     pub cache_bytes: u64,
+    /// The budget itself, where clients of [`upstreams`](Self::upstreams) share it; made of these bytes unless given.
+    pub cache: Option<CacheBudget>,
     /// Whether the host that a client asked for is part of its scope, beside the path. Off, a relay that is reached
     /// by several names is one place; on, it serves each name as if it were alone. Addresses are no names.
     pub scope_by_host: bool,
@@ -67,6 +69,7 @@ impl Options {
             session: SessionConfig::default(),
             retention: Retention::default(),
             cache_bytes: cache_share(),
+            cache: None,
             scope_by_host: false,
             linger: Duration::from_secs(2),
             redundancy: Redundancy::default(),
@@ -77,6 +80,10 @@ impl Options {
             authorize: None,
             limits: Limits::default(),
         }
+    }
+
+    pub(crate) fn budget(&self) -> CacheBudget {
+        self.cache.clone().unwrap_or_else(|| CacheBudget::new(self.cache_bytes))
     }
 
     /// Listens on this address too.

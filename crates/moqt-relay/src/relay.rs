@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use moqt::{CacheBudget, Fingerprint, Server, ServerOptions, session::Handshake, transport::Connection};
+use moqt::{Fingerprint, Server, ServerOptions, session::Handshake, transport::Connection};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
 use tracing::{error, warn};
 
@@ -39,7 +39,7 @@ impl Relay {
         if options.scope_by_host && !options.upstreams.is_empty() {
             return Err(StartError::HostsUpstream);
         }
-        options.session.limits.cache = CacheBudget::new(options.cache_bytes);
+        options.session.limits.cache = options.budget();
         let mut servers = Vec::new();
         let mut http = Vec::new();
         for listen in &options.listen {
@@ -62,7 +62,7 @@ impl Relay {
     /// A relay that listens nowhere: sessions are brought to it by [`Handle::serve`], over whatever transport.
     #[must_use]
     pub fn detached(mut options: Options) -> Self {
-        options.session.limits.cache = CacheBudget::new(options.cache_bytes);
+        options.session.limits.cache = options.budget();
         let shared = Arc::new(Shared::new(options));
         Self { servers: Vec::new(), http: Vec::new(), shared, ended: watch::Sender::new(()) }
     }

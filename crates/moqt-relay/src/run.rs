@@ -1,9 +1,12 @@
 //! The relay as a program.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    sync::Arc,
+};
 
 use anyhow::Context as _;
-use moqt::{Certificate, Retention};
+use moqt::{CacheBudget, Certificate, Client, ClientOptions, Retention, Url};
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -11,6 +14,7 @@ use crate::{
     error::{Interrupted, Usage, explain},
     options::{Listen, Options},
     relay::Relay,
+    upstream::{Upstream, UpstreamUrl},
     welcome::welcome,
 };
 
@@ -81,6 +85,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 fn options(args: Args) -> anyhow::Result<Options> {
     let bind = addresses(&args)?;
     let certificate = certificate(&args)?;
+    let given = args.clone();
     let Args {
         http,
         dev,
@@ -94,6 +99,8 @@ fn options(args: Args) -> anyhow::Result<Options> {
         scope_by_host,
         linger,
         drain_timeout,
+        publishers,
+        hold,
         ..
     } = args;
     let mut options = Options::new(certificate);
@@ -111,6 +118,8 @@ fn options(args: Args) -> anyhow::Result<Options> {
     options.scope_by_host = scope_by_host;
     options.linger = linger;
     options.drain_timeout = drain_timeout;
+    options.redundancy = publishers.into();
+    options.hold = hold;
     options.cache_bytes = cache_bytes.unwrap_or(options.cache_bytes);
     options.limits.sessions = max_sessions;
     options.limits.sessions_per_address = max_sessions_per_address;
@@ -119,7 +128,42 @@ fn options(args: Args) -> anyhow::Result<Options> {
         options.limits.sessions_per_address = max_sessions;
         options.limits.handshakes_per_address = options.limits.handshakes;
     }
+    options.upstreams = upstreams(&given, &mut options)?;
     Ok(options)
+}
+
+/// The relays above. Must be called within a tokio runtime.
+fn upstreams(args: &Args, relay: &mut Options) -> anyhow::Result<Vec<Arc<dyn Upstream>>> {
+    if args.upstream.is_empty() {
+        if !args.upstream_tls_root.is_empty() || !args.upstream_tls_fingerprint.is_empty() {
+            return Err(Usage("--upstream-tls-… is for --upstream, which is missing".into()).into());
+        }
+        return Ok(Vec::new());
+    }
+    if args.scope_by_host {
+        let words = "--scope-by-host keeps hosts apart that relays above would not; drop it or --upstream";
+        return Err(Usage(words.to_owned()).into());
+    }
+    if let Some(url) = args.upstream.iter().find(|url| url.path_and_query() != "/") {
+        let words = "an upstream has no path of its own: each client's path holds there, too";
+        return Err(Usage(format!("{url}: {words}")).into());
+    }
+    let mut options = ClientOptions::default();
+    options.tls.roots.clone_from(&args.upstream_tls_root);
+    options.tls.fingerprints.clone_from(&args.upstream_tls_fingerprint);
+    options.transport.congestion = args.congestion.into();
+    options.transport.idle_timeout = Some(args.upstream_timeout);
+    options.transport.keep_alive = Some(args.upstream_timeout / 3);
+    // What comes from there counts with everything else.
+    let cache = CacheBudget::new(relay.cache_bytes);
+    options.session.limits.cache = cache.clone();
+    options.session.meters = relay.session.meters.clone();
+    options.session.unmarked_04 = args.transfork_04.into();
+    relay.cache = Some(cache);
+    let hint = "check --upstream-tls-root";
+    let client = Client::new(options).map_err(|error| explain(&error, Some(error.hint().unwrap_or(hint))))?;
+    let upstream = |url: &Url| Arc::new(UpstreamUrl::new(client.clone(), url.clone())) as Arc<dyn Upstream>;
+    Ok(args.upstream.iter().map(upstream).collect())
 }
 
 fn addresses(args: &Args) -> Result<Vec<Bind>, Usage> {

@@ -57,6 +57,12 @@ impl Active {
         self.feeds.iter().all(|feed| feed.level == Level::Below)
     }
 
+    /// Whether all that comes of it comes from publishers that are about to stop.
+    pub(super) fn ends_soon(&self) -> bool {
+        let ends = |feed: &Feed| feed.stage == Stage::Leaving && feed.level == Level::Below;
+        !self.feeds.is_empty() && self.feeds.iter().all(ends)
+    }
+
     /// Those who send it.
     pub(super) fn running(&self) -> impl Iterator<Item = SessionId> {
         self.feeds.iter().filter(|feed| feed.stage != Stage::Asked).map(|feed| feed.session)

@@ -252,8 +252,9 @@ impl Router {
     /// Somebody at this level wants a track, from group `first` or the latest on. Answered by [`Output::Track`].
     pub fn want(&mut self, waiter: WaiterId, level: Level, name: &FullTrackName, first: Option<u64>) {
         let answer = |answer| Output::Track { waiter, answer };
+        let is_gone = self.routes.publishers(name).is_empty();
         if let Some(active) = self.active_mut(name) {
-            if !(level == Level::Below || active.is_from_below()) {
+            if is_gone && active.ends_soon() || !(level == Level::Below || active.is_from_below()) {
                 return self.outputs.push_back(answer(Err(Reason::NotFound)));
             }
             // A track that only lingers is not worth what it lacks.

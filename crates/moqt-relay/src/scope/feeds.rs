@@ -171,6 +171,7 @@ pub(super) async fn mend(track: MergedTrack, subscriber: Subscriber) {
     for group in track.cut_groups().into_iter().take(MENDED) {
         if let Err(error) = subscriber.fetch_into(&track, group, Priority::default()).await {
             debug!(track = %track.name(), group, %error, "cannot mend a group");
+            track.settle();
         }
     }
 }

@@ -52,6 +52,8 @@ fn the_only_publisher_that_withdraws_sends_on_as_long_as_it_lasts() {
     script.accepts(0, &cam, None);
     script.withdraws(1, "cam");
     script.expect(["announce cam", "#0 subscribe cam at 1", "10 gets track", "withdraw cam"]);
+    script.wants(11, "cam");
+    script.expect(["11 gets not found"]);
     // Another one that comes takes over.
     script.announces(2, "cam");
     script.expect(["announce cam", "#1 subscribe cam at 2"]);
