@@ -25,8 +25,8 @@ pub use error::{GroupError, PeerMisbehaved, Reason, RequestError, SessionError, 
 pub use meters::Meters;
 pub use model::{
     AnnounceConsumer, AnnounceProducer, Announced, CacheBudget, CreateGroupError, FrameConsumer, FrameMeta,
-    FrameProducer, GroupConsumer, GroupKey, GroupProducer, Interest, MergedTrack, OrderedGroups, OrderedItem,
-    Retention, Start, TrackConsumer, TrackEvent, TrackInfo, TrackProducer, WeakTrack,
+    FrameProducer, Gate, GroupConsumer, GroupKey, GroupProducer, Interest, MergedTrack, OrderedGroups,
+    OrderedItem, Retention, Start, TrackConsumer, TrackEvent, TrackInfo, TrackProducer, WeakTrack,
 };
 pub use origin::{AlreadyPublished, FetchRequest, InfoRequest, Origin, Published, TrackRequest, Tracks};
 pub use proto::{Gap, Info, Limits, Subscribe, SubscribeUpdate};
