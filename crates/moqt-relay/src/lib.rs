@@ -44,6 +44,7 @@ mod counters;
 mod downstream;
 mod error;
 mod http;
+mod limit;
 mod log;
 mod memory;
 mod metrics;
@@ -61,6 +62,7 @@ pub use self::{
     authorize::{Authorize, Visitor},
     counters::Counters,
     error::{Interrupted, StartError, Usage, exit_code},
+    limit::LimitArg,
     log::LogArgs,
     options::{Limits, Listen, Options},
     relay::{Handle, Relay},

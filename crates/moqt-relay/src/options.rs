@@ -107,6 +107,10 @@ pub struct Limits {
     /// Clients in their handshakes, of all sources or a quarter of that of one source, from which on a client has to
     /// prove its address first. That costs it a round trip, and the relay no memory.
     pub unproven_handshakes: usize,
+    /// Requests of all sessions of one source in a second; those of four seconds may come at once.
+    pub requests_per_second_per_address: u64,
+    /// Bytes of groups from all sessions of one source in a second; those of four seconds may come at once.
+    pub payload_bytes_per_second_per_address: u64,
     /// What one scope holds.
     pub router: RouterLimits,
     /// How long an upstream session may take to answer a request.
@@ -127,6 +131,8 @@ impl Default for Limits {
             handshakes: 1024,
             handshakes_per_address: 256,
             unproven_handshakes: 128,
+            requests_per_second_per_address: 10_000,
+            payload_bytes_per_second_per_address: 4 << 30,
             router: RouterLimits::default(),
             answer: Duration::from_secs(10),
             http_connections: 256,

@@ -237,7 +237,10 @@ impl Relay {
         let shared = Shared {
             sessions: Arc::new(Semaphore::new(limits.sessions.min(Semaphore::MAX_PERMITS))),
             handshakes: Arc::new(Semaphore::new(limits.handshakes.min(Semaphore::MAX_PERMITS))),
-            session_addresses: Arc::default(),
+            session_addresses: Arc::new(Addresses::with_rates(
+                limits.requests_per_second_per_address,
+                limits.payload_bytes_per_second_per_address,
+            )),
             handshake_addresses: Arc::default(),
             cache,
             meters,
@@ -304,6 +307,7 @@ fn bind_beside(options: &Options, listen: Listen) -> Result<(Server, Option<TcpL
         let mut server = ServerOptions::new(listen.address, options.certificate.clone());
         server.transport = options.transport.clone();
         server.session = options.session.clone();
+        server.handshake_timeout = options.session.limits.handshake;
         server.session.unmarked_04 = listen.unmarked_04.unwrap_or(options.session.unmarked_04);
         let server = Server::bind(server)?;
         if !options.http_beside {

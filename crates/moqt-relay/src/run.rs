@@ -9,6 +9,7 @@ use tracing::{debug, info, warn};
 use crate::{
     args::{Args, Bind},
     error::{Interrupted, Usage, explain},
+    limit,
     options::{Listen, Options},
     relay::Relay,
     welcome::welcome,
@@ -82,6 +83,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         cache_bytes,
         scope_by_host,
         linger,
+        limit,
         ..
     } = args;
     let mut options = Options::new(certificate);
@@ -105,7 +107,10 @@ fn options(args: Args) -> anyhow::Result<Options> {
         // All clients are on this machine.
         options.limits.sessions_per_address = max_sessions;
         options.limits.handshakes_per_address = options.limits.handshakes;
+        options.limits.requests_per_second_per_address = u64::MAX;
+        options.limits.payload_bytes_per_second_per_address = u64::MAX;
     }
+    limit::apply(&limit, &mut options);
     Ok(options)
 }
 

@@ -36,7 +36,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, incoming: Incoming, handshake: Ha
         return request.refuse(Reason::TooMany);
     };
     let limit = shared.limits.sessions_per_address;
-    let Some(_place) = shared.session_addresses.enter(Source::from(remote.ip()), limit) else {
+    let Some(place) = shared.session_addresses.enter(Source::from(remote.ip()), limit) else {
         warn!(%remote, limit, "too many sessions from one address");
         shared.refusals.sessions_per_address.fetch_add(1, Ordering::Relaxed);
         return request.refuse(Reason::TooMany);
@@ -59,7 +59,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, incoming: Incoming, handshake: Ha
     let (carrier, version) = (request.carrier(), request.version());
     let _open = shared.carriers.enter(carrier);
     info!(id, %remote, ?carrier, %version, scope = membership.name(), "session began");
-    let session = request.start(Arc::new(Downstream::new(
+    let session = request.within(place.allowance()).start(Arc::new(Downstream::new(
         Arc::clone(membership.scope()),
         permissions.clone(),
         Arc::clone(&shared),

@@ -6,9 +6,10 @@ use moqt_wire::{FrameDecoder, FrameEvent, Limits, transfork};
 
 use super::control::{TypeError, stream_type};
 use crate::{
+    allowance::Intake,
     dialect::{Dialect, GroupFormat},
     error::{GroupError, PeerMisbehaved, Reason},
-    model::{FrameMeta, GroupProducer},
+    model::{FrameMeta, GroupProducer, now},
     proto,
 };
 
@@ -89,8 +90,9 @@ pub(super) async fn frames<R: RecvStream>(
     group: GroupProducer,
     dialect: &'static dyn Dialect,
     limits: Limits,
+    intake: &Intake,
 ) -> bool {
-    let copied = copy(&mut stream, rest, &group, dialect, limits).await;
+    let copied = copy(&mut stream, rest, &group, dialect, limits, intake).await;
     // Where it has fallen out of retention meanwhile, it has come all the same.
     let whole = copied.is_ok();
     let _ = settle(&mut stream, &group, dialect, copied);
@@ -104,8 +106,9 @@ pub(super) async fn fill<R: RecvStream>(
     group: &GroupProducer,
     dialect: &'static dyn Dialect,
     limits: Limits,
+    intake: &Intake,
 ) -> Result<(), GroupError> {
-    let copied = copy(stream, rest, group, dialect, limits).await;
+    let copied = copy(stream, rest, group, dialect, limits, intake).await;
     settle(stream, group, dialect, copied)
 }
 
@@ -133,10 +136,18 @@ async fn copy<R: RecvStream>(
     group: &GroupProducer,
     dialect: &'static dyn Dialect,
     limits: Limits,
+    intake: &Intake,
 ) -> Result<(), GroupError> {
     let mut frames = FrameDecoder::new(limits);
-    rest.into_iter().for_each(|chunk| frames.push(chunk));
+    let mut came = 0;
+    for chunk in rest {
+        came += chunk.len();
+        frames.push(chunk);
+    }
     loop {
+        if !intake.take(now(), came as u64) {
+            return Err(GroupError::Reset(Reason::TooMany));
+        }
         loop {
             match frames.next().map_err(|_| GroupError::TooLarge)? {
                 Some(FrameEvent::Begin { size }) => group.begin_frame(FrameMeta::sized(size))?,
@@ -152,7 +163,10 @@ async fn copy<R: RecvStream>(
             error = group.let_go() => return Err(error),
         };
         match read {
-            Ok(Some(chunk)) => frames.push(chunk),
+            Ok(Some(chunk)) => {
+                came = chunk.len();
+                frames.push(chunk);
+            }
             Ok(None) => return frames.finish().map_err(|_| GroupError::WrongSize),
             Err(ReadError::Reset(code)) => return Err(GroupError::Reset(dialect.reason(code))),
             Err(_) => return Err(GroupError::Reset(Reason::Transport)),

@@ -94,6 +94,9 @@ impl Endpoint {
         if !self.rates.requests.take(now, 1) {
             return Err(self.turn_down("requests per second"));
         }
+        if !self.limits.source.request(now) {
+            return Err(self.turn_down("requests per second of a source"));
+        }
         Ok(())
     }
 
