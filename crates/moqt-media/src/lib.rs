@@ -3,3 +3,4 @@
 
 pub mod catalog;
 pub mod loc;
+pub mod test_source;
