@@ -49,6 +49,7 @@ mod log;
 mod memory;
 mod metrics;
 mod options;
+mod page;
 mod relay;
 pub mod router;
 mod run;

@@ -66,6 +66,7 @@ pub(crate) struct Shared {
     scope_by_host: bool,
     pub(crate) authorize: Option<Arc<dyn Authorize>>,
     pub(crate) fingerprint: Option<Fingerprint>,
+    pub(crate) page: bool,
     closing: watch::Sender<bool>,
 }
 
@@ -224,7 +225,7 @@ impl Relay {
             http.push(http::bind(address)?);
         }
         let meters = options.session.meters.clone();
-        let Options { certificate, retention, limits, scope_by_host, linger, authorize, .. } = options;
+        let Options { certificate, page, retention, limits, scope_by_host, linger, authorize, .. } = options;
         let settings = Settings {
             retention,
             linger,
@@ -255,6 +256,7 @@ impl Relay {
             scope_by_host,
             authorize,
             fingerprint: certificate.fingerprint(),
+            page,
             closing: watch::Sender::new(false),
         };
         Ok(Self { servers, http, shared: Arc::new(shared), ended: watch::Sender::new(()) })

@@ -16,7 +16,10 @@ pub(crate) fn welcome(handle: &Handle, started_by_cargo: bool) -> String {
     };
     let _ = writeln!(
         text,
-        "  http://{host}/    WebTransport; the client fetches the certificate's SHA-256 first"
+        "  http://{host}/    WebTransport; the client fetches the certificate's SHA-256 first.\n  \
+         {:>width$}    In a browser: a page that plays what is on air, and shows your camera",
+        "",
+        width = host.len() + "http:///".len()
     );
     if let Some(fingerprint) = handle.fingerprint() {
         let _ = writeln!(text, "  https://{host}/   the same with --tls-fingerprint {fingerprint}");

@@ -1,5 +1,5 @@
 /**
- * Runs the cases of `cases.mjs` in a headless Chromium, and prints TAP.
+ * Runs the cases of `cases.mjs` and `play.mjs` in a headless Chromium, and prints TAP.
  *
  *     node run.mjs --moqt PROGRAM --closing PROGRAM --chromium PROGRAM --modules FOLDER [PART_OF_A_NAME]
  *
@@ -9,7 +9,8 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import { parseArgs } from "node:util";
 
-import { cases } from "./cases.mjs";
+import { cases as client } from "./cases.mjs";
+import { cases as player } from "./play.mjs";
 import { Process, Relay, serveFiles } from "./support.mjs";
 
 /** Milliseconds for one case, and for what it may take to clean up after it. */
@@ -25,7 +26,8 @@ const { chromium } = createRequire(path.resolve(programs.modules, "package.json"
 const browser = await chromium.launch({
   executablePath: programs.chromium,
   args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync"],
+    "--disable-component-update", "--disable-sync", "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream"],
 });
 const files = await serveFiles(new URL("..", import.meta.url));
 const relay = await Relay.start(programs.moqt);
@@ -87,7 +89,7 @@ async function within(patience, promise, what) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-const chosen = Object.entries(cases).filter(([name]) => name.includes(part));
+const chosen = Object.entries({ ...client, ...player }).filter(([name]) => name.includes(part));
 console.log(`TAP version 14\n1..${chosen.length}`);
 let failed = 0;
 for (const [index, [name, run]] of chosen.entries()) {
