@@ -122,8 +122,7 @@ impl Catalog {
         check(value)?;
         let format = |why: String| Error::Format { format: "Common Catalog Format", why };
         let catalog = Self::deserialize(value).map_err(|error| format(error.to_string()))?;
-        let is_one = matches!(&catalog.version, Value::Number(one) if one.as_u64() == Some(1))
-            || catalog.version.as_str() == Some("1");
+        let is_one = catalog.version.as_u64() == Some(1) || catalog.version.as_str() == Some("1");
         match (&catalog.tracks, &catalog.catalogs) {
             _ if !is_one => Err(format(format!("version {} is not known", catalog.version))),
             (Some(_), Some(_)) => {

@@ -115,11 +115,10 @@ impl Catalog {
         check(value)?;
         let format = |why: String| Error::Format { format: "MSF", why };
         let catalog = Self::deserialize(value).map_err(|error| format(error.to_string()))?;
-        match &catalog.version {
-            Value::String(_) => Ok(catalog),
-            Value::Number(number) if number.as_u64() == Some(1) => Ok(catalog),
-            other => Err(format(format!("version {other} is not known"))),
+        if catalog.version.is_string() || catalog.version.as_u64() == Some(1) {
+            return Ok(catalog);
         }
+        Err(format(format!("version {} is not known", catalog.version)))
     }
 
     /// The document of a broadcast, as draft 01 has it.

@@ -1,3 +1,5 @@
+//! What each format says, what is refused, and how far it may go.
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};

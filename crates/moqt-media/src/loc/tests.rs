@@ -1,3 +1,5 @@
+//! Known bytes, limits, and any frame there and back.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What comes when, and what it looks and sounds like.
+
 use super::*;
 use crate::catalog::Format;
 
