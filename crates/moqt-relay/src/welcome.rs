@@ -27,7 +27,9 @@ pub(crate) fn welcome(handle: &Handle, started_by_cargo: bool) -> String {
     }
     let _ = write!(
         text,
-        "\nIn a second and a third terminal:\n\n  \
+        "\nA picture that moves, in a second terminal; then open http://{host}/ in Chromium:\n\n  \
+         {moqt} pub http://{host}/ demo/test --format test\n\n\
+         Or lines of text, in a second and a third terminal:\n\n  \
          while date; do sleep 1; done | {moqt} pub http://{host}/ demo --format lines\n  \
          {moqt} sub http://{host}/ demo --format lines\n\n"
     );
