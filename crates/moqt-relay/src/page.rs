@@ -4,6 +4,7 @@
 
 use axum::{
     Router,
+    extract::RawQuery,
     http::{HeaderName, header},
     response::{IntoResponse, Redirect},
     routing::get,
@@ -47,6 +48,7 @@ const FILES: &[File] = &[
     file!("play/main.js", SCRIPT),
     file!("play/play.css", STYLE),
     file!("play/player.js", SCRIPT),
+    file!("play/quality.js", SCRIPT),
     file!("play/samples.js", SCRIPT),
     file!("play/sound.js", SCRIPT),
     file!("play/stats.js", SCRIPT),
@@ -60,10 +62,18 @@ const INDEX: File = file!("play/index.html", HTML);
 /// The routes of the page.
 pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let page = Router::new()
-        .route("/", get(async || Redirect::to(PLACE)))
-        .route("/play", get(async || Redirect::to(PLACE)))
+        .route("/", get(lead))
+        .route("/play", get(lead))
         .route(PLACE, get(async || answer(&INDEX)));
     FILES.iter().fold(page, |page, file| page.route(file.0, get(async || answer(file))))
+}
+
+/// To the page, with what was asked of it.
+async fn lead(RawQuery(query): RawQuery) -> Redirect {
+    match query {
+        Some(query) => Redirect::to(&format!("{PLACE}?{query}")),
+        None => Redirect::to(PLACE),
+    }
 }
 
 fn answer((_, kind, body): &File) -> impl IntoResponse + use<> {

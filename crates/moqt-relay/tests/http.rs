@@ -125,9 +125,11 @@ async fn the_page_is_served_where_it_is_wanted_and_takes_nothing_from_elsewhere(
         let mut options = options();
         options.page = true;
         let relay = TestRelay::with(options);
-        for path in ["/", "/play"] {
+        for (path, place) in [("/", "/play/"), ("/play", "/play/"), ("/?play=a%2fb&c", "/play/?play=a%2fb&c")]
+        {
             let (head, _) = get(&relay, path).await;
-            assert!(head.starts_with("http/1.1 303") && head.contains("location: /play/"), "{head}");
+            assert!(head.starts_with("http/1.1 303"), "{head}");
+            assert!(head.contains(&format!("location: {place}\r\n")), "{head}");
         }
         for (path, kind, words) in [
             ("/play/", "text/html; charset=utf-8", "<!doctype html>"),

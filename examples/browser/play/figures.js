@@ -16,10 +16,13 @@ export class Figures {
   #toDecode = new Recent();
   #toScreen = new Recent();
   #lately = new Recent(15);
+  /** How far the newest picture is ahead of the one that is shown. */
+  #ahead = new Recent(30);
   #bytes = new Rate();
   #frames = new Rate();
   #newest;
-  #last;
+  /** The time of the picture that is shown. */
+  last;
   #began;
 
   /** A picture goes to the decoder. Those from before we came have waited for us, and do not count. */
@@ -32,7 +35,8 @@ export class Figures {
   /** A picture is on the screen. */
   showed(timestamp, now) {
     this.shownCount += 1;
-    this.#last = timestamp;
+    this.last = timestamp;
+    this.#ahead.add(Math.max(0, this.#newest - timestamp) / 1000);
     const took = now - timestamp;
     if (took < FUTURE || took > PAST) return;
     this.#lately.add(took / 1000);
@@ -53,7 +57,7 @@ export class Figures {
       bitrate: 8 * this.#bytes.add(sum(({ bytes }) => bytes, this.bytes), now),
       dropped: sum(({ groups }) => groups.dropped, this.dropped),
       latency: this.#lately.percentile(0.5),
-      buffer: this.#last === undefined ? undefined : Math.max(0, this.#newest - this.#last) / 1000,
+      buffer: this.#ahead.percentile(0.5),
       jitter: clock.jitter / 1000,
       delay: clock.delay === undefined ? undefined : clock.delay / 1000,
       toDecode: percentiles(this.#toDecode),

@@ -86,9 +86,9 @@ function show(state, words) {
   $("state").textContent = words;
 }
 
-/** Somebody has chosen. That is when the browser lets sound begin, and they expect some. */
+/** Somebody has chosen. That is when the browser lets sound begin, and they expect some unless they turned it off. */
 function press(path) {
-  if (!hasChosen && path !== undefined && !isHeard) listen(true);
+  if (path !== undefined && isHeard === undefined) listen(true);
   hasChosen = true;
   choose(path);
 }
@@ -100,7 +100,8 @@ async function listen(wanted) {
   $("mute").setAttribute("aria-pressed", String(wanted));
   $("sound-hint").hidden = wanted;
 }
-let isHeard = false;
+/** Whether sound is on; `undefined` until somebody has a say. */
+let isHeard;
 const mute = () => listen(!isHeard);
 const full = () => document.fullscreenElement ? document.exitFullscreen() : $("stage").requestFullscreen();
 
@@ -177,8 +178,9 @@ const HANDLERS = {
   state: ({ state, words }) => show(state, words),
   size: ({ width, height }) => { $("stage").style.aspectRatio = `${width} / ${height}`; },
   renditions,
-  rendition: ({ name, coming, priority }) => {
-    $("rendition").textContent = coming ? `${name}, then ${coming} (priority ${priority})` : `${name} (priority ${priority})`;
+  rendition: ({ name, priority, coming }) => {
+    const words = coming ? `, then ${coming.name} at ${coming.priority}` : "";
+    $("rendition").textContent = `${name} at priority ${priority}${words}`;
   },
   notice: ({ words }) => {
     $("notice").hidden = false;

@@ -3,6 +3,7 @@ import { CATALOG, readCatalog } from "./catalog.js";
 import { Clock, wallClock } from "./clock.js";
 import { audioDecoder, isPlayable, videoDecoder } from "./decoders.js";
 import { Figures } from "./figures.js";
+import { Quality } from "./quality.js";
 import { Track } from "./track.js";
 
 /** Priorities of subscriptions: higher is sent first where there is not room for all. */
@@ -13,6 +14,8 @@ const STEP = 20;
 const AHEAD = 12;
 /** A group is given this long after its first frame is due before those before it are given up. */
 const GRACE = 15_000;
+/** After this a track has come to the present, or is always late. */
+const SETTLE = 2_000_000;
 
 /** A rendition of pictures: the track, its decoder, and pictures that wait for their time. */
 class Pictures {
@@ -57,6 +60,10 @@ class Pictures {
       due = this.ready.shift();
     }
     return due;
+  }
+  /** Lets go of what is not newer. */
+  forget(timestamp = -Infinity) {
+    while (this.ready[0]?.timestamp <= timestamp) this.ready.shift().image.close();
   }
   close() {
     this.track.close();
@@ -105,29 +112,40 @@ export class Player {
   figures = new Figures();
   #catalog;
   #closed = false;
-  /** The rendition on its way to take over, and whether the player picks it by itself. */
+  /** The rendition on its way to take over, and who picks it, unless it is the user. */
   #coming;
+  #quality = new Quality();
   #sound;
-  constructor({ session, path, target, port, tell, draw }) {
-    Object.assign(this, { session, path, port, tell, draw });
-    this.target = target;
-    this.#follow().catch((error) => this.#stop("failed", error.message));
+  #shownAt;
+  /** `onEnd` is called when nothing more comes by itself, as with a catalog that has ended or cannot be had. */
+  constructor({ session, path, target, port, tell, draw, onEnd }) {
+    Object.assign(this, { session, path, port, tell, draw, target });
+    const end = (state, words) => {
+      if (this.#closed) return;
+      this.#say(state, words);
+      this.close();
+      onEnd();
+    };
+    this.#follow().then(() => end("ended", `${path} has ended`), ({ message }) => end("failed", message));
   }
 
-  /** Reads the catalog as it changes, to its end. */
+  /** Reads the catalog as it changes, to its end. One that is wrong may be followed by one that is right. */
   async #follow() {
     this.#say("waiting", `Waiting for the catalog of ${this.path}`);
-    const subscription = await this.session.subscribe(this.path + CATALOG, { priority: PRIORITY.catalog });
-    this.#catalog = subscription;
+    this.#catalog = await this.session.subscribe(this.path + CATALOG, { priority: PRIORITY.catalog });
+    if (this.#closed) this.#catalog.cancel();
     let newest = -1;
-    for await (const group of subscription) {
+    for await (const group of this.#catalog) {
       for await (const document of group) {
-        if (group.sequence <= newest || this.#closed) continue;
+        if (group.sequence < newest || this.#closed) continue;
         newest = group.sequence;
-        await this.#take(readCatalog(document));
+        try {
+          await this.#take(readCatalog(document));
+        } catch ({ message }) {
+          this.#say("failed", message);
+        }
       }
     }
-    this.#stop("ended", `${this.path} has ended`);
   }
 
   /** What the catalog offers is taken, as far as it can be played. */
@@ -153,6 +171,7 @@ export class Player {
       this.#coming?.close();
       this.shown?.close();
       [this.shown, this.#coming] = [now && new Pictures(this, now, PRIORITY.video), undefined];
+      if (now) this.#tellRendition();
     }
     this.#say("waiting", `Waiting for the first picture of ${this.path}`);
   }
@@ -161,38 +180,72 @@ export class Player {
 
   /** Something has come for a rendition; `frame` is what, if it is a frame. */
   arrived(of, frame) {
-    if (frame) this.clock.arrived(frame.timestamp, wallClock());
+    if (frame) this.#time(of, frame, wallClock());
     if (of.track.problem) this.notice(`a group of ${of.rendition.name} is wrong: ${of.track.problem.message}`);
     of.track.problem = undefined;
     of.pump();
   }
 
-  /** A rendition by its name takes over, as soon as it has a picture to show. */
-  choose(name) {
-    const rendition = this.video.find((one) => one.name === name);
-    const current = this.#coming ?? this.shown;
-    if (!rendition || !this.shown || rendition === current.rendition) return;
-    this.#coming?.close();
-    this.#coming = undefined;
-    if (rendition === this.shown.rendition) return;
-    // What is larger must not take from what plays; what is smaller has to get through where that does not.
-    const isSmaller = this.video.indexOf(rendition) > this.video.indexOf(this.shown.rendition);
-    const priority = Math.max(STEP, Math.min(180, this.shown.priority + (isSmaller ? STEP : -STEP)));
-    this.#coming = new Pictures(this, rendition, priority);
-    this.tell({ type: "rendition", name: this.shown.rendition.name, coming: name, priority });
+  /** The first frames of a track have waited for us, which says nothing of the way that others take. */
+  #time(of, { timestamp }, now) {
+    of.since ??= now;
+    of.isSettled ||= this.clock.delay === undefined || this.clock.due(timestamp) >= now || now - of.since > SETTLE;
+    if (of.isSettled) this.clock.arrived(timestamp, now);
   }
 
+  /** A rendition by its name takes over; without a name the player picks. */
+  choose(name) {
+    if (this.#closed) return;
+    this.#quality = name === undefined ? new Quality() : undefined;
+    const index = this.video?.findIndex((one) => one.name === name) ?? -1;
+    if (index >= 0) this.#go(index);
+  }
+
+  /** A rendition is subscribed to beside the one that is shown, and takes over once it has a picture to show. */
+  #go(index) {
+    const rendition = this.video[index];
+    if (!this.shown || rendition === (this.#coming ?? this.shown).rendition) return;
+    this.#coming?.close();
+    this.#coming = undefined;
+    if (rendition !== this.shown.rendition) {
+      // What is larger must not take from what plays; what is smaller has to get through where that does not.
+      const step = index > this.video.indexOf(this.shown.rendition) ? STEP : -STEP;
+      const priority = Math.max(STEP, Math.min(PRIORITY.audio - STEP, this.shown.priority + step));
+      this.#coming = new Pictures(this, rendition, priority);
+    }
+    this.#tellRendition();
+  }
+
+  #tellRendition() {
+    const { rendition: { name }, priority } = this.shown;
+    const coming = this.#coming && { name: this.#coming.rendition.name, priority: this.#coming.priority };
+    this.tell({ type: "rendition", name, priority, coming });
+  }
+
+  /** A rendition on its way takes over where the one that is shown has come to. */
   pictureReady(of) {
-    if (of !== this.#coming || this.clock.due(of.ready[0].timestamp) > wallClock() + 100_000) return;
+    if (of !== this.#coming) return;
+    of.forget(this.figures.last);
+    if (of.ready.length === 0) return;
     this.figures.dropped += this.shown.track.groups.dropped;
     this.figures.bytes += this.shown.track.bytes;
     this.shown.close();
     [this.shown, this.#coming] = [of, undefined];
-    this.tell({ type: "rendition", name: of.rendition.name, priority: of.priority });
+    this.#tellRendition();
+  }
+
+  #adapt(now) {
+    if (!this.#quality || !this.shown || this.#closed) return;
+    const index = this.video.indexOf(this.shown.rendition);
+    const coming = this.#coming && this.video.indexOf(this.#coming.rendition);
+    const dropped = this.figures.dropped + this.shown.track.groups.dropped;
+    const next = this.#quality.decide({ now, index, count: this.video.length, coming, dropped, shown: this.#shownAt });
+    if (next !== undefined) this.#go(next);
   }
 
   /** Shows what is due. To be called for each picture of the screen. */
   show() {
+    if (this.#closed) return;
     const now = wallClock();
     this.shown?.pump();
     this.#coming?.pump();
@@ -202,13 +255,16 @@ export class Player {
     this.draw(frame.image);
     frame.image.close();
     this.figures.showed(frame.timestamp, now);
+    this.#shownAt = now;
     this.#say("playing", `Playing ${this.path}`);
   }
 
   /** The figures of now. */
   report() {
+    const now = wallClock();
+    this.#adapt(now);
     const tracks = [this.shown, this.#sound, this.#coming].filter(Boolean).map(({ track }) => track);
-    return this.figures.report({ clock: this.clock, tracks, now: wallClock() });
+    return this.figures.report({ clock: this.clock, tracks, now });
   }
 
   trackEnded(of, error) {
@@ -229,10 +285,6 @@ export class Player {
     if (this.#closed || this.#state === state + words) return;
     this.#state = state + words;
     this.tell({ type: "state", state, words });
-  }
-  #stop(state, words) {
-    this.#say(state, words);
-    this.close();
   }
   close() {
     if (this.#closed) return;

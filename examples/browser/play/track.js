@@ -11,7 +11,8 @@ export class Track {
   /** `path` is that of the track; `onEnd` gets the error, or nothing where the track is finished. */
   constructor(session, path, rendition, { priority, onFrame, onEnd }) {
     Object.assign(this, { rendition, priority, onFrame });
-    this.#read(session, path, priority).then(() => onEnd(), (error) => { if (!this.#over) onEnd(error); });
+    const over = (error) => { if (!this.#over) onEnd(error); };
+    this.#read(session, path, priority).then(() => over(), over);
   }
 
   async #read(session, path, priority) {

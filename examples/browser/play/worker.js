@@ -5,10 +5,13 @@ import { Player } from "./player.js";
 
 /** Milliseconds between figures, and before the first and the longest wait for a relay that is lost. */
 const [REPORT, SOON, LATE] = [250, 500, 8000];
+/** Milliseconds before a broadcast that has ended, and is announced all the same, is tried again. */
+const AGAIN = 3000;
 
 let wanted;
 let session;
 let player;
+let retry;
 let canvas;
 let port;
 let path;
@@ -27,14 +30,20 @@ function draw(image) {
   canvas.getContext("2d", { alpha: false }).drawImage(image, 0, 0, width, height);
 }
 
-/** Plays what is wanted, if it is there. */
-function play() {
-  if (player?.path === path) return;
-  player?.close();
-  player = undefined;
+/** Plays what is wanted, if it is there. `wait` is how long to leave it alone should it end and still be announced. */
+function play(wait = AGAIN) {
+  stop();
   if (path === undefined || session === undefined) return;
   if (!live.has(path)) return tell({ type: "state", state: "waiting", words: `Waiting for ${path}` });
-  player = new Player({ session, path, target, port, draw, tell });
+  // A publisher that ends is announced for a while; another one of the same name may take its place unnoticed.
+  const onEnd = () => { retry = setTimeout(play, wait, Math.min(wait * 2, 10 * AGAIN)); };
+  player = new Player({ session, path, target, port, draw, tell, onEnd });
+}
+
+function stop() {
+  clearTimeout(retry);
+  player?.close();
+  player = undefined;
 }
 
 /** Keeps a session with the relay, and tells of broadcasts as they come and go. */
@@ -62,8 +71,8 @@ async function stay({ url, fingerprint }) {
 }
 
 function forget() {
-  player?.close();
-  [session, player] = [undefined, undefined];
+  stop();
+  session = undefined;
   for (const name of live) tell({ type: "broadcast", path: name, live: false });
   live.clear();
 }
@@ -77,13 +86,9 @@ async function listen(opened) {
     else live.delete(name);
     tell({ type: "broadcast", path: name, live: type === "active" });
     if (name !== path) continue;
-    if (type === "active") {
-      player?.close();
-      player = undefined;
-      play();
-    } else if (player) {
-      player.close();
-      player = undefined;
+    if (type === "active") play();
+    else if (player) {
+      stop();
       tell({ type: "state", state: "ended", words: `${name} has ended` });
     }
   }
@@ -106,12 +111,13 @@ const HANDLERS = {
   },
   connect,
   watch: (message) => {
+    if (player && message.path === path) return;
     path = message.path;
     play();
   },
   stop: () => {
     path = undefined;
-    play();
+    stop();
   },
   rendition: ({ name }) => player?.choose(name),
   target: ({ milliseconds }) => {

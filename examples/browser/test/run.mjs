@@ -1,11 +1,12 @@
 /**
  * Runs the cases of `cases.mjs` and `play.mjs` in a headless Chromium, and prints TAP.
  *
- *     node run.mjs --moqt PROGRAM --closing PROGRAM --chromium PROGRAM --modules FOLDER [PART_OF_A_NAME]
+ *     node run.mjs --moqt PROGRAM --closing PROGRAM --impair PROGRAM --chromium PROGRAM --modules FOLDER [PART]
  *
  * `cargo xtask interop browser` builds the programs, installs the modules and calls this.
  */
 import { createRequire } from "node:module";
+import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { parseArgs } from "node:util";
 
@@ -18,7 +19,7 @@ const [PATIENCE, CLEANUP] = [15_000, 3_000];
 
 const option = { type: "string" };
 const { values: programs, positionals: [part = ""] } = parseArgs({
-  options: { moqt: option, closing: option, chromium: option, modules: option },
+  options: { moqt: option, closing: option, impair: option, chromium: option, modules: option },
   allowPositionals: true,
 });
 
@@ -39,6 +40,8 @@ class Context {
   words = [];
   remarks = [];
   url = relay.url;
+  address = new URL(relay.url).host;
+  fingerprint = relay.fingerprint;
   origin = files.origin;
 
   start(program, ...args) {
@@ -62,8 +65,17 @@ class Context {
     return relay;
   }
 
+  /** Keeps a screenshot in the folder MOQT_SCREENSHOTS, if there is such a wish. */
+  async keep(page, name) {
+    const folder = process.env.MOQT_SCREENSHOTS;
+    if (!folder) return;
+    await mkdir(folder, { recursive: true });
+    await page.screenshot({ path: path.join(folder, `${name}.png`), fullPage: true });
+  }
+
   async page(place = "/test/empty.html") {
     const page = await browser.newPage();
+    page.setDefaultTimeout(PATIENCE / 2);
     this.#pages.push(page);
     page.on("console", (message) => this.words.push(`console: ${message.text()}`));
     page.on("pageerror", (error) => this.words.push(`page error: ${error.stack}`));
