@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
-use moqt::{FullTrackName, GroupProducer, TrackProducer};
+use moqt::{FullTrackName, GroupProducer, TrackInfo, TrackProducer};
 
 use crate::{
     common::{ConnectArgs, chain},
@@ -46,7 +46,8 @@ pub(crate) async fn run(role: Role, shutdown: Shutdown) -> anyhow::Result<Exit> 
 
 async fn publish(args: ClockRoleArgs, shutdown: Shutdown) -> anyhow::Result<Exit> {
     let connector = args.connect.connector()?;
-    let served = Served::new(args.track);
+    let served = Served::new();
+    let track = served.add(args.track, TrackInfo::default());
     let mut waiting = Waiting::new();
     let session = tokio::select! {
         biased;
@@ -60,7 +61,7 @@ async fn publish(args: ClockRoleArgs, shutdown: Shutdown) -> anyhow::Result<Exit
             let url = connector.url();
             Err(anyhow!("connection lost: {url}: {}; start it again to go on publishing", chain(&error)))
         }
-        failed = tick(served.track()) => failed,
+        failed = tick(&track) => failed,
     };
     if result.is_ok() {
         publish::finish(&served, &session, Duration::from_secs(2)).await;

@@ -138,7 +138,7 @@ pub struct Args {
     #[arg(long, value_name = "ADDR", env = "MOQT_HTTP")]
     pub http: Option<SocketAddr>,
 
-    /// For development: loopback only, a certificate of its own, HTTP on the same port number
+    /// For development: loopback only, a certificate of its own, HTTP on the same port number, with a page that plays
     #[arg(long, env = "MOQT_DEV", value_parser = FalseyValueParser::new())]
     pub dev: bool,
 

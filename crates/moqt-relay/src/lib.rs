@@ -60,6 +60,7 @@ mod mark;
 mod memory;
 mod metrics;
 mod options;
+mod page;
 mod relay;
 pub mod router;
 mod run;

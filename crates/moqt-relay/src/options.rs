@@ -23,6 +23,8 @@ pub struct Options {
     pub http: Option<SocketAddr>,
     /// Whether they are served beside each UDP address, too, on the TCP port of the same number.
     pub http_beside: bool,
+    /// Whether a page that plays what is on air is served there, too, at `/`.
+    pub page: bool,
     /// Settings of QUIC.
     pub transport: TransportOptions,
     /// Settings of sessions.
@@ -65,6 +67,7 @@ impl Options {
             certificate,
             http: None,
             http_beside: false,
+            page: false,
             transport: TransportOptions::default(),
             session: SessionConfig::default(),
             retention: Retention::default(),

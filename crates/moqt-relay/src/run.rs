@@ -110,7 +110,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         .iter()
         .map(|bind| Listen { address: bind.address, unmarked_04: bind.transfork_04.map(Into::into) })
         .collect();
-    (options.http, options.http_beside) = (http, dev);
+    (options.http, options.http_beside, options.page) = (http, dev, dev);
     options.transport.congestion = congestion.into();
     options.transport.idle_timeout = Some(idle_timeout);
     // Two signs of life may be lost before silence counts.

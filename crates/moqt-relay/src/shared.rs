@@ -51,6 +51,8 @@ pub(crate) struct Shared {
     scope_by_host: bool,
     pub(crate) authorize: Option<Arc<dyn Authorize>>,
     pub(crate) fingerprint: Option<Fingerprint>,
+    /// Whether the page is served that plays what is on air.
+    pub(crate) page: bool,
     /// Set once the relay drains.
     draining: watch::Sender<Option<Going>>,
     drain_timeout: Duration,
@@ -146,6 +148,7 @@ impl Shared {
             scope_by_host,
             authorize,
             fingerprint: certificate.fingerprint(),
+            page: options.page,
             draining: watch::Sender::new(None),
             drain_timeout,
             closing: watch::Sender::new(false),

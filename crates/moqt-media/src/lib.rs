@@ -1,0 +1,6 @@
+#![doc = include_str!("../README.md")]
+//!
+
+pub mod catalog;
+pub mod loc;
+pub mod test_source;
