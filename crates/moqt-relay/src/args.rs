@@ -3,7 +3,11 @@
 use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{ValueEnum, builder::FalseyValueParser};
-use moqt::{Congestion, Version};
+use moqt::{Congestion, Fingerprint, Url, Version};
+
+use crate::router::Redundancy;
+
+use crate::limit::{self, LimitArg};
 
 /// What hides behind version 04 of Transfork where the handshake does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -50,6 +54,25 @@ impl From<CongestionArg> for Congestion {
     }
 }
 
+/// How many of a track's publishers are subscribed to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Publishers {
+    /// One; the next takes over when it leaves or breaks off
+    #[default]
+    Best,
+    /// All; the copy that is here first counts
+    All,
+}
+
+impl From<Publishers> for Redundancy {
+    fn from(publishers: Publishers) -> Self {
+        match publishers {
+            Publishers::Best => Self::Best,
+            Publishers::All => Self::All,
+        }
+    }
+}
+
 /// An address to listen on, and what holds there: `ADDR` or `ADDR,transfork-04=rs9`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -84,6 +107,7 @@ impl FromStr for Bind {
 
 /// What the relay is told on its command line.
 #[derive(clap::Args, Clone, Debug)]
+#[command(after_long_help = limit::help())]
 #[non_exhaustive]
 pub struct Args {
     /// UDP address to listen on, for raw QUIC and WebTransport; repeatable; `[::]:4443` unless given
@@ -110,11 +134,11 @@ pub struct Args {
     )]
     pub tls_generate: Vec<String>,
 
-    /// Serve /certificate.sha256, /fingerprint, /health, /metrics and /announced over HTTP on this TCP address
+    /// Serve /certificate.sha256, /fingerprint, /health, /ready, /metrics and /announced over HTTP on this TCP address
     #[arg(long, value_name = "ADDR", env = "MOQT_HTTP")]
     pub http: Option<SocketAddr>,
 
-    /// For development: loopback only, a certificate of its own, HTTP on the same port number
+    /// For development: loopback only, a certificate of its own, HTTP on the same port number, with a page that plays
     #[arg(long, env = "MOQT_DEV", value_parser = FalseyValueParser::new())]
     pub dev: bool,
 
@@ -164,6 +188,59 @@ pub struct Args {
     )]
     pub linger: Duration,
 
+    /// Relay above this one, as a URL without a path; repeatable, the most wanted first
+    ///
+    /// What clients here publish is there, too, and what is published there is here. A client's URL path holds there as
+    /// well. `http://` fetches the fingerprint of the certificate first.
+    #[arg(long, value_name = "URL", env = "MOQT_UPSTREAM", value_delimiter = ' ')]
+    pub upstream: Vec<Url>,
+
+    /// Trust the root certificates in FILE (PEM) for --upstream, beside the system's; repeatable
+    #[arg(long, value_name = "FILE", env = "MOQT_UPSTREAM_TLS_ROOT")]
+    pub upstream_tls_root: Vec<PathBuf>,
+
+    /// Trust the certificate with this SHA-256 for --upstream, and no other; repeatable
+    #[arg(long, value_name = "HEX", env = "MOQT_UPSTREAM_TLS_FINGERPRINT", value_delimiter = ',')]
+    pub upstream_tls_fingerprint: Vec<Fingerprint>,
+
+    /// Silence after which a relay above counts as gone
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MOQT_UPSTREAM_TIMEOUT",
+        default_value = "5s",
+        value_parser = positive_duration
+    )]
+    pub upstream_timeout: Duration,
+
+    /// How many of the publishers of one track are subscribed to
+    #[arg(long, value_name = "WHICH", env = "MOQT_PUBLISHERS", value_enum, default_value_t)]
+    pub publishers: Publishers,
+
+    /// How long subscribers of a track that has lost its publishers wait for another to go on with it
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MOQT_HOLD",
+        default_value = "5s",
+        value_parser = duration
+    )]
+    pub hold: Duration,
+
+    /// Where clients are sent on SIGTERM; unless given, to the URL that they came by
+    #[arg(long, value_name = "URL", env = "MOQT_DRAIN_TO")]
+    pub drain_to: Option<Url>,
+
+    /// How long clients may take to move away on SIGTERM
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MOQT_DRAIN_TIMEOUT",
+        default_value = "10s",
+        value_parser = duration
+    )]
+    pub drain_timeout: Duration,
+
     /// How long finished groups are kept for late or slow subscribers; the latest is always kept
     #[arg(
         long,
@@ -178,10 +255,14 @@ pub struct Args {
     /// unless given
     #[arg(long, value_name = "SIZE", env = "MOQT_CACHE_BYTES", value_parser = size)]
     pub cache_bytes: Option<u64>,
+
+    /// Sets one of the limits below on what peers may make grow; repeatable
+    #[arg(long, value_name = "NAME=VALUE", env = "MOQT_LIMIT", value_delimiter = ',')]
+    pub limit: Vec<LimitArg>,
 }
 
 /// A number of bytes: `65536`, `64KiB`, `512MiB`, `1GiB`.
-fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is no size, such as 65536, 512MiB or 1GiB");
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -200,7 +281,7 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 /// A number with a unit: `500ms`, `10s`, `2m`, `1h`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no duration, such as 500ms, 10s or 2m");
     let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
     let (number, unit) = text.split_at(digits);

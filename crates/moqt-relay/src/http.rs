@@ -1,4 +1,5 @@
-//! Facts about the relay, over HTTP: the certificate's fingerprint, health, and the names that are announced.
+//! Facts about the relay, over HTTP: the certificate's fingerprint, health, and the names that are announced. For
+//! developers also the page.
 
 use std::{
     collections::BTreeMap,
@@ -30,7 +31,8 @@ use tracing::{error, info};
 use crate::{
     error::StartError,
     metrics::{self, Page},
-    relay::Shared,
+    page,
+    shared::Shared,
 };
 
 /// Pages of any origin may ask.
@@ -67,9 +69,11 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         .route("/fingerprint", get(fingerprint))
         .route("/metrics", get(metrics))
         .route("/health", get(async || ([ANYBODY], "ok")))
+        .route("/ready", get(ready))
         .route("/announced", get(announced))
         .route("/announced/", get(announced))
         .route("/announced/{*prefix}", get(announced))
+        .merge(if shared.page { page::router() } else { Router::new() })
         .with_state(shared);
     let serving = axum::serve(listener, app).with_graceful_shutdown(async move { closing.wait().await });
     let too_long = async {
@@ -91,6 +95,15 @@ async fn fingerprint(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     match shared.fingerprint {
         Some(fingerprint) => (StatusCode::OK, [ANYBODY], fingerprint.to_string()),
         None => (StatusCode::NOT_FOUND, [ANYBODY], String::new()),
+    }
+}
+
+/// Whether new clients are welcome. A relay that drains is healthy all the same.
+async fn ready(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    if shared.is_draining() {
+        (StatusCode::SERVICE_UNAVAILABLE, [ANYBODY], "draining")
+    } else {
+        (StatusCode::OK, [ANYBODY], "ok")
     }
 }
 

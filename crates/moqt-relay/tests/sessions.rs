@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use moqt::{Announced, Namespace, Reason, RequestError, TrackError, Version};
+use moqt::{Announced, Namespace, Reason, RequestError, TrackError, TrackEvent, Version};
 use moqt_relay::Listen;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,13 +98,23 @@ async fn a_second_publisher_takes_over_and_the_name_stays_announced() {
 
         let mut track = subscriber.try_subscribe("cam").await.unwrap();
         assert_eq!((cam.readers(), spare.readers()), (2, 1));
+        for track in [&cam, &spare] {
+            write(track.append_group(), &[b"0"]);
+        }
+        assert_eq!(read(&mut track).await, (0, vec!["0".into()]));
+        // The one is cut off in the middle of a group, and the other goes on with it.
+        let mut cut = cam.append_group();
+        cut.write_frame("1a").unwrap();
+        let mut group = track.next_group().await.unwrap().unwrap();
+        assert_eq!(group.read_frame().await.unwrap().unwrap(), "1a");
         first.vanish();
-        track.next_group().await.unwrap_err();
-        until("the first publisher is gone", || relay.counters().sessions == 2).await;
-        let mut track = subscriber.try_subscribe("cam").await.unwrap();
-        assert_eq!(spare.readers(), 2);
-        write(spare.append_group(), &[b"x"]);
-        assert_eq!(read(&mut track).await.1, ["x"]);
+        until("the other one is asked", || spare.readers() == 2).await;
+        write(spare.append_group(), &[b"1a", b"1b"]);
+        assert_eq!(group.read_frame().await.unwrap().unwrap(), "1b");
+        assert_eq!(group.read_frame().await.unwrap(), None);
+        write(spare.append_group(), &[b"2"]);
+        assert_eq!(read(&mut track).await, (2, vec!["2".into()]));
+        assert_eq!(relay.counters().switched_total, 1);
         // No word about the name meanwhile: the next one is about another.
         let (_mark, _marked) = second.publish("last");
         assert_eq!(names.next().await.unwrap(), active("last"));
@@ -288,6 +298,48 @@ async fn one_address_has_so_many_sessions_and_others_are_not_kept_out() {
         let third = relay.connect("moqf").await;
         assert_eq!(relay.counters().sessions, 2);
         drop(third);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_of_one_address_share_what_it_may_ask_and_send_in_a_second() {
+    bounded(async {
+        let mut options = options();
+        // Of both, four seconds' worth may come at once, and hardly more comes while the test runs.
+        options.limits.requests_per_second_per_address = 5;
+        options.limits.payload_bytes_per_second_per_address = 1000;
+        let meters = options.session.meters.clone();
+        let relay = TestRelay::with(options);
+        let publisher = relay.connect("moqf").await;
+        let (cam, _published) = publisher.publish("cam");
+        let peer = relay.connect("https").await;
+        let mut track = peer.subscribe("cam").await;
+        write(cam.append_group(), &[&[7; 3000]]);
+        assert_eq!(read(&mut track).await.1[0].len(), 3000);
+        write(cam.append_group(), &[&[7; 100_000]]);
+        // The group is stopped, and whoever reads it is told.
+        let gap = loop {
+            match track.next_event().await.unwrap().expect("the track goes on") {
+                TrackEvent::Gap { first, last, reason } => break (first, last, reason),
+                TrackEvent::Group(mut group) => while let Ok(Some(_)) = group.read_frame().await {},
+            }
+        };
+        assert_eq!(gap, (1, 1, Reason::TooMany));
+        let told = |limit: &str| meters.refused().get(limit).copied().unwrap_or_default();
+        assert_eq!(told("payload bytes per second of a source"), 1);
+        let other = relay.connect("moqf").await;
+        let ask = async |peer: &Peer| {
+            let mut refused = 0_u64;
+            for _ in 0..200 {
+                refused +=
+                    u64::from(matches!(peer.info("cam").await, Err(RequestError::Refused(Reason::TooMany))));
+            }
+            refused
+        };
+        let (mine, others) = tokio::join!(ask(&peer), ask(&other));
+        assert!(mine > 0 && others > 0, "{mine} and {others}");
+        assert_eq!(told("requests per second of a source"), mine + others);
     })
     .await;
 }

@@ -10,6 +10,7 @@
 //! Inside, the conversation is a state machine without I/O, a dialect for each family of versions maps it to
 //! the wire, and one task a session carries bytes between the two.
 
+mod allowance;
 mod dialect;
 mod driver;
 mod error;
@@ -19,12 +20,13 @@ mod origin;
 mod proto;
 mod session;
 
+pub use allowance::Allowance;
 pub use error::{GroupError, PeerMisbehaved, Reason, RequestError, SessionError, TrackError};
 pub use meters::Meters;
 pub use model::{
     AnnounceConsumer, AnnounceProducer, Announced, CacheBudget, CreateGroupError, FrameConsumer, FrameMeta,
-    FrameProducer, GroupConsumer, GroupKey, GroupProducer, Interest, MergedTrack, OrderedGroups, OrderedItem,
-    Retention, Start, TrackConsumer, TrackEvent, TrackInfo, TrackProducer, WeakTrack,
+    FrameProducer, Gate, GroupConsumer, GroupKey, GroupProducer, Interest, MergedTrack, OrderedGroups,
+    OrderedItem, Retention, Start, TrackConsumer, TrackEvent, TrackInfo, TrackProducer, WeakTrack,
 };
 pub use origin::{AlreadyPublished, FetchRequest, InfoRequest, Origin, Published, TrackRequest, Tracks};
 pub use proto::{Gap, Info, Limits, Subscribe, SubscribeUpdate};

@@ -43,6 +43,7 @@ use self::{
     subscribe::Wish,
 };
 use crate::{
+    allowance::Intake,
     dialect::Dialect,
     error::{GroupError, PeerMisbehaved, Reason, SessionError, TrackError},
     model::{AnnounceConsumer, AnnounceProducer, Announced, GroupProducer, TrackConsumer, Withdrawal, now},
@@ -63,11 +64,13 @@ pub(crate) fn start<C: Connection>(
 ) {
     let Established { connection, side, dialect, negotiated, send, recv, decoder } = established;
     let endpoint = Endpoint::new(dialect, side, limits.clone()).with_drain(negotiated.drain);
+    let intake = Intake::new(&limits);
     let mut driver = Driver {
         connection,
         dialect,
         endpoint,
         limits,
+        intake,
         origin,
         state,
         work: FuturesUnordered::new(),
@@ -101,6 +104,8 @@ struct Driver<C: Connection> {
     dialect: &'static dyn Dialect,
     endpoint: Endpoint,
     limits: Limits,
+    /// What the peer's groups may bring.
+    intake: Arc<Intake>,
     origin: Arc<dyn Origin>,
     state: watch::Sender<State>,
     work: FuturesUnordered<Work<C>>,

@@ -28,4 +28,4 @@ pub(crate) use ranges::Runs;
 pub(crate) use terms::Lifetime;
 pub use terms::{CreateGroupError, Retention, Start, TrackEvent, TrackInfo};
 pub(crate) use track::{FeedState, Mending, TrackSource};
-pub use track::{MergedTrack, TrackConsumer, TrackProducer, WeakTrack};
+pub use track::{Gate, MergedTrack, TrackConsumer, TrackProducer, WeakTrack};

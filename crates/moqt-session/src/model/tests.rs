@@ -13,6 +13,7 @@ use super::*;
 use crate::error::{GroupError, Reason, TrackError};
 
 mod cache;
+mod gate;
 mod merge;
 mod names;
 

@@ -1,5 +1,6 @@
 //! A track: groups as they come, kept for as long as [`Retention`] says.
 
+mod gate;
 mod merge;
 mod reader;
 mod source;
@@ -24,13 +25,14 @@ use super::{
 };
 use crate::error::{Reason, TrackError};
 
+pub use self::{
+    gate::Gate,
+    merge::MergedTrack,
+    reader::{TrackConsumer, WeakTrack},
+};
 pub(crate) use self::{
     merge::Mending,
     source::{FeedState, TrackSource},
-};
-pub use self::{
-    merge::MergedTrack,
-    reader::{TrackConsumer, WeakTrack},
 };
 
 /// Numbers that will not come.

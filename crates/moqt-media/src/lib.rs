@@ -1,0 +1,9 @@
+#![doc = include_str!("../README.md")]
+//!
+
+pub mod catalog;
+pub mod codec;
+pub mod fmp4;
+pub mod groups;
+pub mod loc;
+pub mod test_source;
