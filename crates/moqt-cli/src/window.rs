@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use moqt::Session;
+use moqt::Link;
 use tokio::time::Instant;
 
 use crate::waiting::now;
@@ -43,9 +43,14 @@ impl Window {
     }
 
     /// Waits before `len` more bytes until the peer has what was brought, if that was much in a short time.
-    pub(crate) async fn hold_back(&mut self, session: &Session, len: usize) {
+    pub(crate) async fn hold_back(&mut self, link: &Link, len: usize) {
         if self.is_full(now(), len) {
-            let _ = tokio::time::timeout(Self::PATIENCE, session.publisher().flushed()).await;
+            let taken = async {
+                if let Ok(session) = link.session().await {
+                    session.publisher().flushed().await;
+                }
+            };
+            let _ = tokio::time::timeout(Self::PATIENCE, taken).await;
             *self = Self::new(now());
         }
     }
