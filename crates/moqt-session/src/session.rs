@@ -80,6 +80,7 @@ pub(crate) enum Command {
     Bitrate(Option<u64>),
     Drain { url: Option<String>, patience: Duration, reply: Reply<()> },
     Flush { reply: oneshot::Sender<()> },
+    Unasked { reply: oneshot::Sender<()> },
     Close,
 }
 
@@ -317,6 +318,16 @@ impl Publisher {
 }
 
 impl Publisher {
+    /// Waits until the peer takes nothing from this side: no subscription and no fetch of it is being served, or the
+    /// session has ended. Cancel safe.
+    pub async fn unasked(&self) {
+        let (reply, unasked) = oneshot::channel();
+        if self.session.inner.commands.send(Command::Unasked { reply }).await.is_ok() {
+            // Dropped with the session's task.
+            let _ = unasked.await;
+        }
+    }
+
     /// Says how many bits per second can be sent to the peer, for applications that know better than the connection;
     /// `None` leaves it to the connection again.
     ///

@@ -42,6 +42,7 @@ mod certificate;
 mod client;
 mod error;
 mod fingerprint;
+mod link;
 mod server;
 mod trust;
 mod url;
@@ -67,6 +68,10 @@ pub use self::{
     certificate::{Certificate, CertificateError},
     client::{Client, ClientOptions},
     error::{BindError, ConnectError},
+    link::{
+        Connect, Connecting, FollowEnd, FollowError, FollowOptions, FollowState, Followed, Link, LinkError,
+        LinkEvent, LinkEvents, Reconnect, follow,
+    },
     server::{AcceptError, Incoming, Request, Server, ServerOptions},
     trust::ClientTls,
     url::{Scheme, Url, UrlError},

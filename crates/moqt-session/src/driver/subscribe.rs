@@ -104,6 +104,7 @@ impl<C: Connection> Driver<C> {
             Some(Command::Close) => self.close(),
             // Behind everything that is ready now.
             Some(Command::Flush { reply }) => self.spawn(async move { Done::Flush(reply) }),
+            Some(Command::Unasked { reply }) => self.leavers.push(reply),
             Some(Command::Bitrate(bits)) => self.set_bitrate(bits),
             Some(Command::Drain { url, patience, reply }) => {
                 let _ = reply.send(self.drain(url, patience));

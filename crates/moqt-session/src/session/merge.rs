@@ -157,4 +157,16 @@ impl Feed {
     pub async fn delivers(&mut self) {
         let _ = self.state.wait_for(|state| state.delivers || state.end.is_some()).await;
     }
+
+    /// Whether a group has come from here that was not older than what others had brought.
+    #[must_use]
+    pub fn has_delivered(&self) -> bool {
+        self.state.borrow().delivers
+    }
+
+    /// Whether nothing more comes from here.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.state.borrow().end.is_some()
+    }
 }

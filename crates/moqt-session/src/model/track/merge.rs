@@ -303,9 +303,19 @@ impl MergedTrack {
         self.until(|state| (state.consumers == 0).then_some(())).await;
     }
 
+    /// Waits until the track has ended, in whichever way. Cancel safe.
+    pub async fn ended(&self) {
+        self.until(|state| state.end.is_some().then_some(())).await;
+    }
+
     /// Waits until there is no source. Cancel safe.
     pub async fn sourceless(&self) {
         self.until(|state| state.sources.live.is_empty().then_some(())).await;
+    }
+
+    /// Waits until there is a source, or the track has ended. Cancel safe.
+    pub async fn sourced(&self) {
+        self.until(|state| (!state.sources.live.is_empty() || state.end.is_some()).then_some(())).await;
     }
 
     /// Waits until there has been no source for the grace without a break, and gives up what is cut or missing then;
