@@ -219,8 +219,8 @@ impl World {
             }
             let settings = Settings::default().idle_timeout(IDLE).keep_alive(IDLE / 4);
             let (near, far) = world.sim.connect_with(link, settings.clone(), settings);
-            if let Some(Some(connections)) =
-                from.as_ref().and_then(|from| world.clients.lock().unwrap().get_mut(from))
+            if let Some(from) = &from
+                && let Some(Some(connections)) = world.clients.lock().unwrap().get_mut(from)
             {
                 connections.push(near.clone());
             }
