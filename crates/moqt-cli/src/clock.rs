@@ -5,12 +5,11 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use moqt::{FullTrackName, GroupProducer, TrackProducer};
 
 use crate::{
-    common::{ConnectArgs, chain},
+    common::ConnectArgs,
     publish,
     served::Served,
     shutdown::{Exit, Shutdown},
@@ -36,6 +35,9 @@ pub(crate) struct ClockRoleArgs {
     pub(crate) track: FullTrackName,
 }
 
+/// How long a clock tries to get a connection back.
+const RECONNECT: Duration = Duration::from_secs(10);
+
 /// Runs the command.
 pub(crate) async fn run(role: Role, shutdown: Shutdown) -> anyhow::Result<Exit> {
     match role {
@@ -45,27 +47,24 @@ pub(crate) async fn run(role: Role, shutdown: Shutdown) -> anyhow::Result<Exit> 
 }
 
 async fn publish(args: ClockRoleArgs, shutdown: Shutdown) -> anyhow::Result<Exit> {
-    let connector = args.connect.connector()?;
+    let connector = args.connect.steady()?;
     let served = Served::new(args.track);
     let mut waiting = Waiting::new();
-    let session = tokio::select! {
+    let link = tokio::select! {
         biased;
         exit = shutdown.wanted() => return Ok(exit),
-        session = connector.connect_with(Arc::clone(&served) as _, &mut waiting) => session?,
+        link = connector.link(Arc::clone(&served) as _, RECONNECT, &mut waiting) => link?,
     };
     let result = tokio::select! {
         biased;
         exit = shutdown.wanted() => Ok(exit),
-        error = session.closed() => {
-            let url = connector.url();
-            Err(anyhow!("connection lost: {url}: {}; start it again to go on publishing", chain(&error)))
-        }
+        error = publish::lost(&connector, &link, RECONNECT) => Err(error),
         failed = tick(served.track()) => failed,
     };
     if result.is_ok() {
-        publish::finish(&served, &session, Duration::from_secs(2)).await;
+        publish::finish(&served, &link, Duration::from_secs(2)).await;
     }
-    connector.close(&session).await;
+    connector.close_link(&link).await;
     result
 }
 

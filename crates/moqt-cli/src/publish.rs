@@ -4,11 +4,11 @@ use std::{io::IsTerminal as _, path::PathBuf, pin::pin, sync::Arc, time::Duratio
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum, builder::FalseyValueParser};
-use moqt::{FullTrackName, GroupProducer, Session, SessionError};
+use moqt::{FullTrackName, GroupProducer, Link, LinkError, LinkEvent};
 use tokio::time::Instant;
 
 use crate::{
-    common::{ConnectArgs, chain},
+    common::{ConnectArgs, Connector, chain},
     input::{self, Cut, Frames, Grouper, Grouping, Pacer},
     served::Served,
     shutdown::{Exit, Shutdown},
@@ -62,6 +62,10 @@ pub(crate) struct PubArgs {
     /// At the end, wait at most that long until everything is acknowledged
     #[arg(long, value_name = "DURATION", env = "MOQT_PUB_LINGER", value_parser = units::duration, default_value = "2s")]
     linger: Duration,
+
+    /// When the connection is lost, try that long to get it back; 0 ends at once
+    #[arg(long, value_name = "DURATION", env = "MOQT_PUB_RECONNECT", value_parser = units::duration, default_value = "10s")]
+    reconnect: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -98,16 +102,16 @@ pub(crate) async fn run(args: PubArgs, shutdown: Shutdown) -> anyhow::Result<Exi
         let words = "--frame-size does not go with --format lines: a line is a frame, whatever its length";
         return Err(moqt_relay::Usage(words.to_owned()).into());
     }
-    let connector = args.connect.connector()?;
+    let connector = args.connect.steady()?;
     // An input that is not there is found before anything is announced.
     let reader = input::open(args.input.as_deref()).await?;
     let served = Served::new(args.track.clone());
     let mut waiting = Waiting::new();
-    let connecting = connector.connect_with(Arc::clone(&served) as _, &mut waiting);
-    let session = tokio::select! {
+    let connecting = connector.link(Arc::clone(&served) as _, args.reconnect, &mut waiting);
+    let link = tokio::select! {
         biased;
         exit = shutdown.wanted() => return Ok(exit),
-        session = connecting => session?,
+        link = connecting => link?,
     };
 
     let reading = async {
@@ -116,51 +120,72 @@ pub(crate) async fn run(args: PubArgs, shutdown: Shutdown) -> anyhow::Result<Exi
         }
         tokio::time::sleep(args.start_after).await;
         let frames = Frames::new(reader, args.cut());
-        let mut feed = Feed::new(&args, &served, &session);
+        let mut feed = Feed::new(&args, &served, &link);
         feed.run(frames, &mut waiting).await
     };
     let ended = tokio::select! {
         biased;
         exit = shutdown.wanted() => Ended::Interrupted(exit),
-        error = session.closed() => Ended::Lost(error),
+        error = lost(&connector, &link, args.reconnect) => Ended::Lost(error),
         read = reading => Ended::Read(read),
     };
 
     let result = match ended {
-        Ended::Lost(error) => {
-            let url = connector.url();
-            Err(anyhow!("connection lost: {url}: {}; start it again to go on publishing", chain(&error)))
-        }
+        Ended::Lost(error) => Err(error),
         Ended::Interrupted(exit) => {
-            finish(&served, &session, args.linger).await;
+            finish(&served, &link, args.linger).await;
             Ok(exit)
         }
         Ended::Read(read) => {
-            finish(&served, &session, args.linger).await;
+            finish(&served, &link, args.linger).await;
             read.map(|()| Exit::Done)
         }
     };
-    connector.close(&session).await;
+    connector.close_link(&link).await;
     result
 }
 
 enum Ended {
     Interrupted(Exit),
-    Lost(SessionError),
+    Lost(anyhow::Error),
     Read(anyhow::Result<()>),
 }
 
-/// Completes the track and gives what was written the time to arrive.
-pub(crate) async fn finish(served: &Served, session: &Session, linger: Duration) {
-    served.track().finish();
-    let delivered = async {
-        tokio::select! {
-            biased;
-            () = served.delivered(session) => {}
-            _ = session.closed() => {}
+/// Waits until the connection is lost for good, and says once for each time that it is lost for a while.
+pub(crate) async fn lost(connector: &Connector, link: &Link, patience: Duration) -> anyhow::Error {
+    let mut events = link.events();
+    let shown = humantime::format_duration(patience);
+    let url = connector.url();
+    let telling = async {
+        while let Some(event) = events.next().await {
+            if let (LinkEvent::Lost { error }, false) = (event, patience.is_zero()) {
+                let why = chain(&error);
+                ui::notice(&format!("connection lost: {url}: {why}; trying for {shown} to get it back"));
+            }
         }
+        std::future::pending::<()>().await;
     };
-    if tokio::time::timeout(linger, delivered).await.is_err() {
+    let over = tokio::select! {
+        biased;
+        () = telling => LinkError::Closed,
+        over = link.closed() => over,
+    };
+    match over {
+        LinkError::GaveUp { lost, .. } if patience.is_zero() => {
+            anyhow!("connection lost: {url}: {}; --reconnect waits for its return", chain(&lost))
+        }
+        LinkError::GaveUp { lost, last } => {
+            let last = last.map(|last| format!("; last attempt: {}", chain(&*last))).unwrap_or_default();
+            anyhow!("connection lost: {url}: {}{last}; not back within {shown} (--reconnect)", chain(&lost))
+        }
+        over => anyhow!("connection lost: {url}: {}", chain(&over)),
+    }
+}
+
+/// Completes the track and gives what was written the time to arrive.
+pub(crate) async fn finish(served: &Served, link: &Link, linger: Duration) {
+    served.track().finish();
+    if tokio::time::timeout(linger, served.delivered(link)).await.is_err() {
         let linger = humantime::format_duration(linger);
         ui::notice(&format!("not everything was acknowledged within {linger}; --linger waits longer"));
     }
@@ -169,7 +194,7 @@ pub(crate) async fn finish(served: &Served, session: &Session, linger: Duration)
 /// Moves frames from the input into the track.
 struct Feed<'a> {
     served: &'a Served,
-    session: &'a Session,
+    link: &'a Link,
     grouper: Grouper,
     pacer: Option<Pacer>,
     group: Option<GroupProducer>,
@@ -179,12 +204,12 @@ struct Feed<'a> {
 }
 
 impl<'a> Feed<'a> {
-    fn new(args: &PubArgs, served: &'a Served, session: &'a Session) -> Self {
+    fn new(args: &PubArgs, served: &'a Served, link: &'a Link) -> Self {
         let counts = Arc::new(Counts::default());
         let typed = args.input.is_none() && std::io::stdin().is_terminal();
         Self {
             served,
-            session,
+            link,
             grouper: Grouper::new(args.grouping()),
             pacer: args.rate.map(Pacer::new),
             group: None,
@@ -241,7 +266,12 @@ impl<'a> Feed<'a> {
 
     async fn hold_back(&mut self, len: usize) {
         if self.window.is_full(now(), len) {
-            let _ = tokio::time::timeout(Window::PATIENCE, self.session.publisher().flushed()).await;
+            let taken = async {
+                if let Ok(session) = self.link.session().await {
+                    session.publisher().flushed().await;
+                }
+            };
+            let _ = tokio::time::timeout(Window::PATIENCE, taken).await;
             self.window = Window::new(now());
         }
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use moqt::{
-    AnnounceConsumer, AnnounceProducer, FetchRequest, FullTrackName, InfoRequest, Interest, Origin, Reason,
-    Retention, Session, TrackInfo, TrackProducer, TrackRequest,
+    AnnounceConsumer, AnnounceProducer, FetchRequest, FullTrackName, InfoRequest, Interest, Link, Origin,
+    Reason, Retention, TrackInfo, TrackProducer, TrackRequest,
 };
 use tokio::sync::watch;
 
@@ -39,9 +39,27 @@ impl Served {
         let _ = self.subscriptions.subscribe().wait_for(|count| *count > 0).await;
     }
 
-    /// Waits until the peer has read the finished track to its end, and takes its name back.
-    pub(crate) async fn delivered(&self, session: &Session) {
-        session.publisher().flushed().await;
+    /// Waits until the server has read the finished track to its end, and takes its name back. What was on its way
+    /// when a session was lost has to be asked for again.
+    pub(crate) async fn delivered(&self, link: &Link) {
+        let mut lost = link.current().is_none();
+        let mut asked = self.subscriptions.subscribe();
+        while let Ok(session) = link.session().await {
+            if std::mem::take(&mut lost) {
+                asked.mark_unchanged();
+                let known = *asked.borrow();
+                tokio::select! {
+                    biased;
+                    _ = asked.wait_for(|count| *count > known) => {}
+                    _ = session.closed() => {}
+                }
+            }
+            session.publisher().flushed().await;
+            if link.current().is_some_and(|current| current.id() == session.id()) {
+                break;
+            }
+            lost = true;
+        }
         self.names.remove(&self.track.name().to_namespace());
     }
 }

@@ -181,7 +181,6 @@ pub(crate) async fn write_group(
         waiting,
         gaps: &mut Gaps::new(name.clone(), ui::notice),
         patience: Duration::ZERO,
-        came: false,
         stage: "was asked for",
     };
     Ok(match reading.group(group, first).await? {
@@ -202,7 +201,7 @@ pub(crate) async fn run(options: Options, shutdown: Shutdown) -> anyhow::Result<
     {
         return Err(moqt_relay::Usage(format!("--to {last} is before --from {first}")).into());
     }
-    let connector = args.connect.connector()?;
+    let connector = args.connect.steady()?;
     let output = Output::open(args.output.as_deref()).await?;
     let counts = Arc::new(Counts::default());
     let free = !(output.is_stdout() && std::io::stdout().is_terminal());
