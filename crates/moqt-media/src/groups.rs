@@ -128,3 +128,6 @@ impl Grouper {
         Ok(Some(Grouped { track: sample.track, begins, leads, frame, due }))
     }
 }
+
+#[cfg(test)]
+mod tests;
