@@ -39,6 +39,8 @@ class Context {
   #pages = [];
   words = [];
   remarks = [];
+  /** Where pages have asked for anything. */
+  asked = new Set();
   url = relay.url;
   address = new URL(relay.url).host;
   fingerprint = relay.fingerprint;
@@ -77,6 +79,7 @@ class Context {
     const page = await browser.newPage();
     page.setDefaultTimeout(PATIENCE / 2);
     this.#pages.push(page);
+    page.on("request", (request) => this.asked.add(new URL(request.url()).origin));
     page.on("console", (message) => this.words.push(`console: ${message.text()}`));
     page.on("pageerror", (error) => this.words.push(`page error: ${error.stack}`));
     await page.goto(new URL(place, this.origin).href);

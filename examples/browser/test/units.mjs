@@ -159,7 +159,7 @@ function quality() {
   const steps = (count, change = {}) => {
     for (let at = 0; at < count; at++) {
       now += 250_000;
-      const next = way.decide({ ...state, now, shown: now, ...change });
+      const next = way.decide({ ...state, now, late: 0, ...change });
       if (next !== undefined) return next;
     }
     return undefined;
@@ -172,7 +172,7 @@ function quality() {
   assert.equal(steps(24), 0, "up when it has gone well");
   assert.equal(steps(15, { coming: 0 }), undefined, "a trial takes its time");
   assert.equal(steps(3, { coming: 0 }), 1, "and is given up");
-  assert.equal(new Quality().decide({ now: 5e6, index: 0, count: 3, dropped: 0, shown: 1e6 }), 1, "down when it stalls");
+  assert.equal(new Quality().decide({ now: 5e6, index: 0, count: 3, dropped: 0, late: 2e6 }), 1, "down when it stalls");
 }
 
 function sound() {
