@@ -1,12 +1,13 @@
 //! Broadcasts: media published and written, catalog and all.
 
 mod broadcast;
+mod file;
 mod test;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::FalseyValueParser};
 use moqt_media::catalog::Format;
 
-pub(crate) use self::test::publish as publish_test;
+pub(crate) use self::{file::publish as publish_file, test::publish as publish_test};
 
 /// What `moqt pub` is told of media.
 #[derive(Args, Clone, Debug)]
@@ -21,6 +22,14 @@ pub(crate) struct MediaPubArgs {
         default_value = "hang"
     )]
     pub(crate) catalog: Vec<Catalog>,
+
+    /// At the end of the file, go on with its begin
+    #[arg(long = "loop", help_heading = "Media", env = "MOQT_PUB_LOOP", value_parser = FalseyValueParser::new())]
+    pub(crate) repeat: bool,
+
+    /// Send each frame when its time has come, instead of as fast as it can be read
+    #[arg(long, help_heading = "Media", env = "MOQT_PUB_REALTIME", value_parser = FalseyValueParser::new())]
+    pub(crate) realtime: bool,
 }
 
 /// A catalog's format, as it is typed.
@@ -51,8 +60,13 @@ impl MediaPubArgs {
         Format::ALL.into_iter().filter(wanted).collect()
     }
 
+    /// Whether anything was asked for that only fits a file of media.
+    pub(crate) fn is_of_files(&self) -> bool {
+        self.repeat || self.realtime
+    }
+
     /// Whether anything was asked for that only fits media.
     pub(crate) fn is_any(&self) -> bool {
-        self.catalog != [Catalog::Hang]
+        self.is_of_files() || self.catalog != [Catalog::Hang]
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct PubArgs {
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
 
-    /// The track, or the namespace of a test: parts joined by `/`
+    /// The track, or the namespace of fmp4 and test: parts joined by `/`
     pub(crate) track: FullTrackName,
 
     /// Read this file instead of stdin
@@ -74,6 +74,8 @@ enum Format {
     Raw,
     /// A line is a frame, without its end
     Lines,
+    /// Fragmented MP4, as ffmpeg writes it: each track in it is a track, each sample a frame
+    Fmp4,
     /// No input: a moving picture with a clock in it, and a beep
     Test,
 }
@@ -99,16 +101,20 @@ impl PubArgs {
 
     /// What was asked for and does not go together.
     fn check(&self) -> Result<(), moqt_relay::Usage> {
-        let media = matches!(self.format, Format::Test);
+        let media = matches!(self.format, Format::Fmp4 | Format::Test);
         let words = match self.format {
             Format::Lines if self.frame_size.is_some() => {
                 "--frame-size does not go with --format lines: a line is a frame, whatever its length"
             }
             Format::Test if self.input.is_some() => "--format test makes its own pictures: leave --input out",
+            Format::Test if self.media.is_of_files() => "--loop and --realtime go with --format fmp4",
+            Format::Fmp4 if self.media.repeat && self.input.is_none() => {
+                "--loop needs a file that it can read again: say which with --input"
+            }
             _ if media && self.is_of_bytes() => {
                 "--frame-size, --group-frames, --group-every and --rate go with --format raw and lines"
             }
-            _ if !media && self.media.is_any() => "--catalog goes with --format test",
+            _ if !media && self.media.is_any() => "--catalog, --loop and --realtime go with --format fmp4",
             _ => return Ok(()),
         };
         Err(moqt_relay::Usage(words.to_owned()))
@@ -127,6 +133,7 @@ pub(crate) async fn run(args: PubArgs, shutdown: Shutdown) -> anyhow::Result<Exi
     args.check()?;
     match args.format {
         Format::Raw | Format::Lines => bytes(args, shutdown).await,
+        Format::Fmp4 => media::publish_file(args, shutdown).await,
         Format::Test => media::publish_test(args, shutdown).await,
     }
 }

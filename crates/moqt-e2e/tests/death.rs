@@ -18,7 +18,7 @@ use moqt_e2e::{Process, Relay};
 #[test]
 fn a_killed_publisher_ends_its_subscribers_in_time_and_a_new_one_is_served() {
     let idle = Duration::from_secs(3);
-    let relay = Relay::start(&["--idle-timeout", "3s"]);
+    let relay = Relay::start(&["--idle-timeout", "3s", "--hold", "0s"]);
     let url = relay.url();
     let lines = |args: &[&str]| {
         let mut all = vec!["pub", url.as_str(), "demo/text", "--format", "lines"];

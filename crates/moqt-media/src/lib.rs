@@ -2,5 +2,8 @@
 //!
 
 pub mod catalog;
+pub mod codec;
+pub mod fmp4;
+pub mod groups;
 pub mod loc;
 pub mod test_source;

@@ -3,7 +3,9 @@
 use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{ValueEnum, builder::FalseyValueParser};
-use moqt::{Congestion, Version};
+use moqt::{Congestion, Fingerprint, Url, Version};
+
+use crate::router::Redundancy;
 
 use crate::limit::{self, LimitArg};
 
@@ -48,6 +50,25 @@ impl From<CongestionArg> for Congestion {
             CongestionArg::Cubic => Self::Cubic,
             CongestionArg::NewReno => Self::NewReno,
             CongestionArg::Bbr => Self::Bbr,
+        }
+    }
+}
+
+/// How many of a track's publishers are subscribed to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Publishers {
+    /// One; the next takes over when it leaves or breaks off
+    #[default]
+    Best,
+    /// All; the copy that is here first counts
+    All,
+}
+
+impl From<Publishers> for Redundancy {
+    fn from(publishers: Publishers) -> Self {
+        match publishers {
+            Publishers::Best => Self::Best,
+            Publishers::All => Self::All,
         }
     }
 }
@@ -113,7 +134,7 @@ pub struct Args {
     )]
     pub tls_generate: Vec<String>,
 
-    /// Serve /certificate.sha256, /fingerprint, /health, /metrics and /announced over HTTP on this TCP address
+    /// Serve /certificate.sha256, /fingerprint, /health, /ready, /metrics and /announced over HTTP on this TCP address
     #[arg(long, value_name = "ADDR", env = "MOQT_HTTP")]
     pub http: Option<SocketAddr>,
 
@@ -166,6 +187,59 @@ pub struct Args {
         value_parser = duration
     )]
     pub linger: Duration,
+
+    /// Relay above this one, as a URL without a path; repeatable, the most wanted first
+    ///
+    /// What clients here publish is there, too, and what is published there is here. A client's URL path holds there as
+    /// well. `http://` fetches the fingerprint of the certificate first.
+    #[arg(long, value_name = "URL", env = "MOQT_UPSTREAM", value_delimiter = ' ')]
+    pub upstream: Vec<Url>,
+
+    /// Trust the root certificates in FILE (PEM) for --upstream, beside the system's; repeatable
+    #[arg(long, value_name = "FILE", env = "MOQT_UPSTREAM_TLS_ROOT")]
+    pub upstream_tls_root: Vec<PathBuf>,
+
+    /// Trust the certificate with this SHA-256 for --upstream, and no other; repeatable
+    #[arg(long, value_name = "HEX", env = "MOQT_UPSTREAM_TLS_FINGERPRINT", value_delimiter = ',')]
+    pub upstream_tls_fingerprint: Vec<Fingerprint>,
+
+    /// Silence after which a relay above counts as gone
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MOQT_UPSTREAM_TIMEOUT",
+        default_value = "5s",
+        value_parser = positive_duration
+    )]
+    pub upstream_timeout: Duration,
+
+    /// How many of the publishers of one track are subscribed to
+    #[arg(long, value_name = "WHICH", env = "MOQT_PUBLISHERS", value_enum, default_value_t)]
+    pub publishers: Publishers,
+
+    /// How long subscribers of a track that has lost its publishers wait for another to go on with it
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MOQT_HOLD",
+        default_value = "5s",
+        value_parser = duration
+    )]
+    pub hold: Duration,
+
+    /// Where clients are sent on SIGTERM; unless given, to the URL that they came by
+    #[arg(long, value_name = "URL", env = "MOQT_DRAIN_TO")]
+    pub drain_to: Option<Url>,
+
+    /// How long clients may take to move away on SIGTERM
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MOQT_DRAIN_TIMEOUT",
+        default_value = "10s",
+        value_parser = duration
+    )]
+    pub drain_timeout: Duration,
 
     /// How long finished groups are kept for late or slow subscribers; the latest is always kept
     #[arg(

@@ -8,7 +8,7 @@ use std::sync::{
 use moqt::Carrier;
 use tokio::sync::Semaphore;
 
-use crate::relay::Shared;
+use crate::shared::Shared;
 
 /// Numbers about a relay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +39,12 @@ pub struct Counters {
     pub retried_total: u64,
     /// Clients turned away at a limit of the relay, since the start.
     pub refused_total: u64,
+    /// Sessions with relays above.
+    pub links: u64,
+    /// Tracks that went on from another publisher, since the start.
+    pub switched_total: u64,
+    /// Clients sent off because this relay was above itself by way of them, since the start.
+    pub loops_total: u64,
 }
 
 impl Shared {
@@ -59,6 +65,9 @@ impl Shared {
             evicted_total: self.cache.evicted(),
             retried_total: self.retried.load(Ordering::Relaxed),
             refused_total: self.refusals.all().map(|(_, count)| count).sum(),
+            links: self.settings.links.open(),
+            switched_total: self.settings.switched.load(Ordering::Relaxed),
+            loops_total: self.settings.links.loops.load(Ordering::Relaxed),
             ..Counters::default()
         };
         for scope in scopes {
@@ -83,6 +92,7 @@ pub(crate) struct Refusals {
     pub(crate) sessions_per_address: AtomicU64,
     pub(crate) handshakes: AtomicU64,
     pub(crate) handshakes_per_address: AtomicU64,
+    pub(crate) linked_scopes: AtomicU64,
     /// Sessions, names and requests that the hook turned down.
     pub(crate) unauthorized: AtomicU64,
 }
@@ -95,10 +105,45 @@ impl Refusals {
             ("sessions_per_address", &self.sessions_per_address),
             ("handshakes", &self.handshakes),
             ("handshakes_per_address", &self.handshakes_per_address),
+            ("linked_scopes", &self.linked_scopes),
             ("unauthorized", &self.unauthorized),
         ]
         .into_iter()
         .map(|(name, count)| (name, count.load(Ordering::Relaxed)))
+    }
+}
+
+/// What became of the sessions with relays above.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    open: AtomicU64,
+    pub(crate) attempts: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    /// How often a relay above asked to move.
+    pub(crate) moved: AtomicU64,
+    /// How often this relay was above itself.
+    pub(crate) loops: AtomicU64,
+}
+
+impl Links {
+    pub(crate) fn open(&self) -> u64 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// One more, until it is dropped.
+    pub(crate) fn up(self: &Arc<Self>) -> LinkUp {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        LinkUp(Arc::clone(self))
+    }
+}
+
+/// A session with a relay above.
+#[derive(Debug)]
+pub(crate) struct LinkUp(Arc<Links>);
+
+impl Drop for LinkUp {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -23,6 +23,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// Hosts keep scopes apart here, and relays above would not know them.
+    #[error("scopes by host and relays above do not go together")]
+    HostsUpstream,
     /// There is no address to listen on.
     #[error("no address to listen on")]
     NoAddress,
@@ -38,6 +41,7 @@ impl StartError {
                 Some("stop the other process, or choose another address with --http (with --dev: --bind)")
             }
             Self::Http { .. } => Some("check the address"),
+            Self::HostsUpstream => Some("drop --scope-by-host or --upstream"),
             Self::NoAddress => Some("give one with --bind"),
         }
     }

@@ -32,7 +32,7 @@ use crate::{
     error::StartError,
     metrics::{self, Page},
     page,
-    relay::Shared,
+    shared::Shared,
 };
 
 /// Pages of any origin may ask.
@@ -69,6 +69,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         .route("/fingerprint", get(fingerprint))
         .route("/metrics", get(metrics))
         .route("/health", get(async || ([ANYBODY], "ok")))
+        .route("/ready", get(ready))
         .route("/announced", get(announced))
         .route("/announced/", get(announced))
         .route("/announced/{*prefix}", get(announced))
@@ -94,6 +95,15 @@ async fn fingerprint(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     match shared.fingerprint {
         Some(fingerprint) => (StatusCode::OK, [ANYBODY], fingerprint.to_string()),
         None => (StatusCode::NOT_FOUND, [ANYBODY], String::new()),
+    }
+}
+
+/// Whether new clients are welcome. A relay that drains is healthy all the same.
+async fn ready(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    if shared.is_draining() {
+        (StatusCode::SERVICE_UNAVAILABLE, [ANYBODY], "draining")
+    } else {
+        (StatusCode::OK, [ANYBODY], "ok")
     }
 }
 

@@ -30,6 +30,14 @@
 //!
 //! **Echo**: a session is told of all names in its scope, its own among them, as deployed relays do.
 //!
+//! **Trees**: a relay may have others above it ([`Options::upstreams`]). What its clients announce goes up to all of
+//! them and down to all clients; what they announce goes down alone. So nothing goes round in any arrangement in which no
+//! relay is above itself, directly or by way of others. Where one is, the loop is found and cut: a client by way of which
+//! a relay is above itself is sent off, with an error in the log, whenever it comes back.
+//!
+//! **Redundancy**: a name that several sessions announce is one track; clients come before relays above, and among those
+//! of a kind the first before the others. When one is lost, the next goes on from the group that is not whole.
+//!
 //! **Ranges**: an upstream subscription runs from the latest group on, or from where the first of its
 //! subscribers wants it to begin. Subscribers that come later and want older groups get those that are held
 //! ([`Options::retention`]).
@@ -40,12 +48,15 @@
 mod addresses;
 mod args;
 mod authorize;
+mod backoff;
 mod counters;
 mod downstream;
 mod error;
 mod http;
 mod limit;
+mod link;
 mod log;
+mod mark;
 mod memory;
 mod metrics;
 mod options;
@@ -55,11 +66,12 @@ pub mod router;
 mod run;
 mod scope;
 mod serve;
+mod shared;
 mod upstream;
 mod welcome;
 
 pub use self::{
-    args::{Args, Bind, CongestionArg, Transfork04},
+    args::{Args, Bind, CongestionArg, Publishers, Transfork04},
     authorize::{Authorize, Visitor},
     counters::Counters,
     error::{Interrupted, StartError, Usage, exit_code},
@@ -67,5 +79,7 @@ pub use self::{
     log::LogArgs,
     options::{Limits, Listen, Options},
     relay::{Handle, Relay},
+    router::Redundancy,
     run::run,
+    upstream::{Later, Upstream, UpstreamUrl},
 };

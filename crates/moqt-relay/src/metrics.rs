@@ -14,7 +14,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::relay::Shared;
+use crate::shared::Shared;
 
 /// What [`Page::text`] is.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -65,6 +65,7 @@ impl Collector for Numbers {
             cache.tracks() as u64,
         )?;
         write.gauge("handshakes", "Clients in their handshakes", shared.handshakes_under_way() as u64)?;
+        write.gauge("links", "Sessions with relays above", counters.links)?;
         let tasks =
             tokio::runtime::Handle::try_current().map_or(0, |handle| handle.metrics().num_alive_tasks());
         write.gauge("tasks", "Tasks alive in the program", tasks as u64)?;
@@ -81,6 +82,20 @@ impl Collector for Numbers {
         let oversized = [("size of a group", cache.oversized())];
         let refusals = refusals.chain(oversized).filter(|(_, count)| *count > 0);
         write.counters("refusals", "What was refused at a limit", "limit", refusals)?;
+        let links = &shared.settings.links;
+        let events = [
+            ("attempt", &links.attempts),
+            ("failure", &links.failed),
+            ("move", &links.moved),
+            ("loop", &links.loops),
+        ];
+        let events = events.map(|(event, count)| (event, count.load(Ordering::Relaxed)));
+        write.counters("link_events", "What happened to sessions with relays above", "event", events)?;
+        write.counter(
+            "tracks_switched",
+            "Tracks that went on from another publisher",
+            counters.switched_total,
+        )?;
         let failed = shared.failed_handshakes.load(Ordering::Relaxed);
         write.counter("handshakes_failed", "Clients that did not come through their handshakes", failed)?;
         write.counter(

@@ -2,9 +2,14 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use moqt::{Certificate, Retention, SessionConfig, TransportOptions, Version};
+use moqt::{CacheBudget, Certificate, Retention, SessionConfig, TransportOptions, Version};
 
-use crate::{authorize::Authorize, memory::cache_share, router::RouterLimits};
+use crate::{
+    authorize::Authorize,
+    memory::cache_share,
+    router::{Redundancy, RouterLimits},
+    upstream::Upstream,
+};
 
 /// How a relay is set up.
 #[derive(Clone, Debug)]
@@ -29,11 +34,24 @@ pub struct Options {
     /// Bytes that groups of all tracks may hold together, see [`CacheBudget`](moqt::CacheBudget). Unless it is set, a
     /// quarter of the memory that there is, and at most 1 GiB.
     pub cache_bytes: u64,
+    /// The budget itself, where clients of [`upstreams`](Self::upstreams) share it; made of these bytes unless given.
+    pub cache: Option<CacheBudget>,
     /// Whether the host that a client asked for is part of its scope, beside the path. Off, a relay that is reached
     /// by several names is one place; on, it serves each name as if it were alone. Addresses are no names.
     pub scope_by_host: bool,
     /// How long a track is still taken from upstream after its last subscriber has left, for those who come next.
     pub linger: Duration,
+    /// How many of a track's publishers are subscribed to.
+    pub redundancy: Redundancy,
+    /// How long the readers of a track that has lost its publishers wait for another to go on with it.
+    pub hold: Duration,
+    /// Relays above this one, most wanted first. What clients here announce is announced there, and what is announced
+    /// there is served here, each scope in the scope of the same path there.
+    pub upstreams: Vec<Arc<dyn Upstream>>,
+    /// Where chance begins, so that all happens again; unless given, from what the system gives.
+    pub seed: Option<u64>,
+    /// How long clients may take to move away from a relay that drains, see [`Handle::drain`](crate::Handle::drain).
+    pub drain_timeout: Duration,
     /// Who may do what; everybody everything where there is none.
     pub authorize: Option<Arc<dyn Authorize>>,
     /// What peers may make grow.
@@ -54,11 +72,21 @@ impl Options {
             session: SessionConfig::default(),
             retention: Retention::default(),
             cache_bytes: cache_share(),
+            cache: None,
             scope_by_host: false,
             linger: Duration::from_secs(2),
+            redundancy: Redundancy::default(),
+            hold: Duration::from_secs(5),
+            upstreams: Vec::new(),
+            seed: None,
+            drain_timeout: Duration::from_secs(10),
             authorize: None,
             limits: Limits::default(),
         }
+    }
+
+    pub(crate) fn budget(&self) -> CacheBudget {
+        self.cache.clone().unwrap_or_else(|| CacheBudget::new(self.cache_bytes))
     }
 
     /// Listens on this address too.
@@ -114,6 +142,8 @@ pub struct Limits {
     pub requests_per_second_per_address: u64,
     /// Bytes of groups from all sessions of one source in a second; those of four seconds may come at once.
     pub payload_bytes_per_second_per_address: u64,
+    /// Scopes at a time that have sessions with the relays above; further ones are cut off from them.
+    pub linked_scopes: usize,
     /// What one scope holds.
     pub router: RouterLimits,
     /// How long an upstream session may take to answer a request.
@@ -136,6 +166,7 @@ impl Default for Limits {
             unproven_handshakes: 128,
             requests_per_second_per_address: 10_000,
             payload_bytes_per_second_per_address: 4 << 30,
+            linked_scopes: 256,
             router: RouterLimits::default(),
             answer: Duration::from_secs(10),
             http_connections: 256,

@@ -1,33 +1,19 @@
-//! The relay as a whole: listeners, scopes, and the way to its end.
+//! The relay as a whole: listeners, and the way to its end.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{net::SocketAddr, sync::Arc};
 
-use moqt::{CacheBudget, Fingerprint, Incoming, Meters, Namespace, Server, ServerOptions};
-use tokio::{
-    net::TcpListener,
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-    task::JoinSet,
-    time::timeout,
-};
+use moqt::{Fingerprint, Server, ServerOptions, session::Handshake, transport::Connection};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
 use tracing::{error, warn};
 
 use crate::{
-    addresses::{Addresses, Place, Source},
-    authorize::Authorize,
-    counters::{Carriers, Counters, Refusals},
+    authorize::Visitor,
+    counters::Counters,
     error::StartError,
     http,
-    options::{Limits, Listen, Options},
-    router::SessionId,
-    scope::{Scope, Settings},
-    serve::serve,
+    options::{Listen, Options},
+    serve::{self, serve},
+    shared::{Membership, Shared},
 };
 
 /// How often another port is tried when UDP has one free that TCP has not.
@@ -43,163 +29,6 @@ pub struct Relay {
     ended: watch::Sender<()>,
 }
 
-/// What tasks of a relay have in common.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) limits: Limits,
-    pub(crate) sessions: Arc<Semaphore>,
-    pub(crate) handshakes: Arc<Semaphore>,
-    /// Sessions, and clients in their handshakes, by source.
-    pub(crate) session_addresses: Arc<Addresses>,
-    handshake_addresses: Arc<Addresses>,
-    pub(crate) cache: CacheBudget,
-    pub(crate) meters: Meters,
-    pub(crate) carriers: Arc<Carriers>,
-    pub(crate) refusals: Refusals,
-    /// Clients that were asked to prove their addresses.
-    pub(crate) retried: AtomicU64,
-    /// Clients that did not come through their handshakes.
-    pub(crate) failed_handshakes: AtomicU64,
-    pub(crate) settings: Arc<Settings>,
-    scopes: Mutex<BTreeMap<String, Arc<Scope>>>,
-    next_session: AtomicU64,
-    scope_by_host: bool,
-    pub(crate) authorize: Option<Arc<dyn Authorize>>,
-    pub(crate) fingerprint: Option<Fingerprint>,
-    pub(crate) page: bool,
-    closing: watch::Sender<bool>,
-}
-
-/// Room for one client to do its handshakes in.
-#[derive(Debug)]
-pub(crate) struct HandshakePlace {
-    _place: OwnedSemaphorePermit,
-    _from: Place,
-}
-
-/// Waits for the relay to close.
-#[derive(Clone, Debug)]
-pub(crate) struct Closing(watch::Receiver<bool>);
-
-impl Closing {
-    /// Cancel safe.
-    pub(crate) async fn wait(&mut self) {
-        let _ = self.0.wait_for(|closing| *closing).await;
-    }
-}
-
-impl Shared {
-    pub(crate) fn closing(&self) -> Closing {
-        Closing(self.closing.subscribe())
-    }
-
-    /// Whether a client may begin its handshakes; otherwise it is told.
-    fn admit(&self, incoming: Incoming) -> Option<(Incoming, HandshakePlace)> {
-        let source = Source::from(incoming.remote_address().ip());
-        let limits = &self.limits;
-        if !incoming.is_validated()
-            && (self.handshakes_under_way() >= limits.unproven_handshakes
-                || self.handshake_addresses.count(source) >= limits.unproven_handshakes / 4)
-        {
-            // Whose address it is has to be known before it counts against anybody.
-            self.retried.fetch_add(1, Ordering::Relaxed);
-            incoming.retry();
-            return None;
-        }
-        let place = Arc::clone(&self.handshakes).try_acquire_owned().ok();
-        let Some(place) = place else {
-            self.refusals.handshakes.fetch_add(1, Ordering::Relaxed);
-            incoming.refuse();
-            return None;
-        };
-        let Some(from) = self.handshake_addresses.enter(source, limits.handshakes_per_address) else {
-            self.refusals.handshakes_per_address.fetch_add(1, Ordering::Relaxed);
-            incoming.refuse();
-            return None;
-        };
-        Some((incoming, HandshakePlace { _place: place, _from: from }))
-    }
-
-    pub(crate) fn scopes(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Scope>>> {
-        self.scopes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The names of one scope: `/path`, or `host/path` where hosts count.
-    pub(crate) fn names(&self, scope: &str) -> Vec<Namespace> {
-        let (host, path) = scope.split_at(scope.find('/').unwrap_or(scope.len()));
-        let scope = self.scopes().get(&(host.to_owned() + &scope_name(path))).cloned();
-        scope.map(|scope| scope.names()).unwrap_or_default()
-    }
-}
-
-/// The scope that a URL's path, with its query, leads to.
-fn scope_name(path: &str) -> String {
-    let path = path.split('?').next().unwrap_or_default();
-    let path = path.strip_suffix('/').unwrap_or(path);
-    if path.is_empty() || path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
-}
-
-/// The name of a host, without its port; `None` for addresses, which raw QUIC does not carry.
-fn host_name(authority: &str) -> Option<String> {
-    let bare = authority.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(authority);
-    if bare.parse::<IpAddr>().is_ok() || authority.parse::<SocketAddr>().is_ok() {
-        return None;
-    }
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => authority,
-    };
-    let host = host.trim_end_matches('.').to_ascii_lowercase();
-    (!host.is_empty()).then_some(host)
-}
-
-/// A session's place in its scope. Dropped, the session leaves, and takes everything of its own with it.
-#[derive(Debug)]
-pub(crate) struct Membership {
-    shared: Arc<Shared>,
-    scope: Arc<Scope>,
-    name: String,
-    pub(crate) session: SessionId,
-}
-
-impl Membership {
-    /// A new session, come by this host, path and query.
-    pub(crate) fn new(shared: &Arc<Shared>, authority: Option<&str>, path: &str) -> Self {
-        let session = SessionId(shared.next_session.fetch_add(1, Ordering::Relaxed));
-        let host = if shared.scope_by_host { authority.and_then(host_name) } else { None };
-        // Neither a host nor a path that begins with `/` can be taken for the other.
-        let name = host.unwrap_or_default() + &scope_name(path);
-        let mut scopes = shared.scopes();
-        let scope = scopes.entry(name.clone()).or_insert_with(|| Scope::new(Arc::clone(&shared.settings)));
-        let scope = Arc::clone(scope);
-        scope.enter(session);
-        drop(scopes);
-        Self { shared: Arc::clone(shared), scope, name, session }
-    }
-
-    pub(crate) fn scope(&self) -> &Arc<Scope> {
-        &self.scope
-    }
-
-    /// The scope's name as a path.
-    pub(crate) fn name(&self) -> &str {
-        if self.name.is_empty() { "/" } else { &self.name }
-    }
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        if self.scope.leave(self.session) {
-            let mut scopes = self.shared.scopes();
-            // Others may have come meanwhile, or the last of them have made room for another scope of the name.
-            let ours = scopes.get(&self.name).is_some_and(|scope| Arc::ptr_eq(scope, &self.scope));
-            if ours && self.scope.is_empty() {
-                scopes.remove(&self.name);
-            }
-        }
-    }
-}
-
 impl Relay {
     /// Listens on all addresses. Must be called within a tokio runtime; clients are served by [`run`](Self::run).
     ///
@@ -207,8 +36,10 @@ impl Relay {
     ///
     /// Where it cannot listen, and why; [`StartError::hint`] says what helps.
     pub fn bind(mut options: Options) -> Result<Self, StartError> {
-        let cache = CacheBudget::new(options.cache_bytes);
-        options.session.limits.cache = cache.clone();
+        if options.scope_by_host && !options.upstreams.is_empty() {
+            return Err(StartError::HostsUpstream);
+        }
+        options.session.limits.cache = options.budget();
         let mut servers = Vec::new();
         let mut http = Vec::new();
         for listen in &options.listen {
@@ -224,42 +55,16 @@ impl Relay {
         if let Some(address) = options.http.filter(|address| !is_bound(*address)) {
             http.push(http::bind(address)?);
         }
-        let meters = options.session.meters.clone();
-        let Options { certificate, page, retention, limits, scope_by_host, linger, authorize, .. } = options;
-        let settings = Settings {
-            retention,
-            linger,
-            answer: limits.answer,
-            router: limits.router,
-            subscribed: AtomicU64::new(0),
-            fetched: AtomicU64::new(0),
-            untold: AtomicU64::new(0),
-        };
-        let shared = Shared {
-            sessions: Arc::new(Semaphore::new(limits.sessions.min(Semaphore::MAX_PERMITS))),
-            handshakes: Arc::new(Semaphore::new(limits.handshakes.min(Semaphore::MAX_PERMITS))),
-            session_addresses: Arc::new(Addresses::with_rates(
-                limits.requests_per_second_per_address,
-                limits.payload_bytes_per_second_per_address,
-            )),
-            handshake_addresses: Arc::default(),
-            cache,
-            meters,
-            carriers: Arc::default(),
-            refusals: Refusals::default(),
-            retried: AtomicU64::new(0),
-            failed_handshakes: AtomicU64::new(0),
-            limits,
-            settings: Arc::new(settings),
-            scopes: Mutex::default(),
-            next_session: AtomicU64::new(0),
-            scope_by_host,
-            authorize,
-            fingerprint: certificate.fingerprint(),
-            page,
-            closing: watch::Sender::new(false),
-        };
-        Ok(Self { servers, http, shared: Arc::new(shared), ended: watch::Sender::new(()) })
+        let shared = Arc::new(Shared::new(options));
+        Ok(Self { servers, http, shared, ended: watch::Sender::new(()) })
+    }
+
+    /// A relay that listens nowhere: sessions are brought to it by [`Handle::serve`], over whatever transport.
+    #[must_use]
+    pub fn detached(mut options: Options) -> Self {
+        options.session.limits.cache = options.budget();
+        let shared = Arc::new(Shared::new(options));
+        Self { servers: Vec::new(), http: Vec::new(), shared, ended: watch::Sender::new(()) }
     }
 
     /// What can be asked of the relay while it runs.
@@ -273,23 +78,32 @@ impl Relay {
         }
     }
 
-    /// Serves clients until [`Handle::close`]. Cancelled, it ends at once.
+    /// Serves clients until [`Handle::close`], or until all have left after [`Handle::drain`]. Cancelled, it ends at
+    /// once.
     pub async fn run(self) {
         let Self { servers, http, shared, ended } = self;
-        let mut parts = JoinSet::new();
+        let (mut listeners, mut pages) = (JoinSet::new(), JoinSet::new());
         for server in servers {
-            parts.spawn(accept(server, Arc::clone(&shared)));
+            listeners.spawn(accept(server, Arc::clone(&shared)));
         }
         for listener in http {
-            parts.spawn(http::serve(listener, Arc::clone(&shared)));
+            pages.spawn(http::serve(listener, Arc::clone(&shared)));
         }
         let cache = shared.cache.clone();
-        drop(shared);
+        // The relays above are there before the first client is, and whoever runs the relay sees whether they are.
+        let root = (!shared.settings.upstreams.is_empty()).then(|| Membership::new(&shared, None, ""));
         let all = async {
-            while let Some(part) = parts.join_next().await {
-                if let Err(failure) = part {
-                    error!(%failure, "part of the relay failed");
+            if listeners.is_empty() {
+                shared.closing().wait().await;
+            }
+            for parts in [&mut listeners, &mut pages] {
+                while let Some(part) = parts.join_next().await {
+                    if let Err(failure) = part {
+                        error!(%failure, "part of the relay failed");
+                    }
                 }
+                // Facts are told for as long as there are clients.
+                shared.begin_close();
             }
         };
         tokio::select! {
@@ -297,6 +111,13 @@ impl Relay {
             () = all => {}
             () = cache.sweep() => {}
         }
+        drop(root);
+        let idle = async {
+            for upstream in &shared.settings.upstreams {
+                upstream.idle().await;
+            }
+        };
+        let _ = timeout(shared.limits.close, idle).await;
         drop(ended);
     }
 }
@@ -326,11 +147,13 @@ fn bind_beside(options: &Options, listen: Listen) -> Result<(Server, Option<TcpL
 /// Accepts and hands off.
 async fn accept(server: Server, shared: Arc<Shared>) {
     let mut sessions = JoinSet::new();
-    let mut closing = shared.closing();
-    loop {
+    let (mut closing, mut draining) = (shared.closing(), shared.draining());
+    let mut leaving = false;
+    while !leaving || !sessions.is_empty() {
         tokio::select! {
             biased;
             () = closing.wait() => break,
+            _ = draining.wait(), if !leaving => leaving = true,
             Some(session) = sessions.join_next() => {
                 if let Err(failure) = session {
                     error!(%failure, "session failed");
@@ -338,7 +161,9 @@ async fn accept(server: Server, shared: Arc<Shared>) {
             }
             incoming = server.accept() => {
                 let Some(incoming) = incoming else { break };
-                if let Some((incoming, place)) = shared.admit(incoming) {
+                if leaving {
+                    incoming.refuse();
+                } else if let Some((incoming, place)) = shared.admit(incoming) {
                     sessions.spawn(serve(Arc::clone(&shared), incoming, place));
                 }
             }
@@ -381,15 +206,39 @@ impl Handle {
         self.shared.fingerprint
     }
 
+    /// Serves a client that came on a connection of the caller's, until the session is over; its handshake has named
+    /// `path`.
+    pub async fn serve<C: Connection>(&self, handshake: Handshake<C>, remote: SocketAddr, path: &str) {
+        let visitor = Visitor {
+            remote,
+            carrier: handshake.connection().carrier(),
+            version: handshake.version(),
+            authority: None,
+            path: path.to_owned(),
+        };
+        serve::admit(&self.shared, visitor, handshake).await;
+    }
+
     /// How much is going on.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.shared.counters()
     }
 
+    /// Sends all clients away and takes no new ones; when the last has left, the relay ends.
+    ///
+    /// Clients that know how are asked to move to `url`, `None` for where they came by, and are served until they have.
+    /// To others what they are served comes to its end, group by group. Who is still there after
+    /// [`Options::drain_timeout`] is sent off. A second call changes nothing of the first.
+    ///
+    /// From now on `GET /ready` answers 503.
+    pub fn drain(&self, url: Option<String>) {
+        self.shared.begin_drain(url);
+    }
+
     /// Stops accepting and closes all sessions, within [`Limits::close`].
     pub fn begin_close(&self) {
-        self.shared.closing.send_replace(true);
+        self.shared.begin_close();
     }
 
     /// [`begin_close`](Self::begin_close), and waits for the end of the relay. Cancel safe.
@@ -397,39 +246,5 @@ impl Handle {
         self.begin_close();
         let mut ended = self.ended.clone();
         while ended.changed().await.is_ok() {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{host_name, scope_name};
-
-    #[test]
-    fn a_host_counts_by_its_name_and_addresses_do_not() {
-        for (authority, name) in [
-            ("relay.example", Some("relay.example")),
-            ("Relay.Example.:4443", Some("relay.example")),
-            ("127.0.0.1:4443", None),
-            ("[::1]:4443", None),
-            ("::1", None),
-            ("", None),
-        ] {
-            assert_eq!(host_name(authority).as_deref(), name, "{authority}");
-        }
-    }
-
-    #[test]
-    fn a_scope_is_the_path_without_query_and_last_slash() {
-        for (path, scope) in [
-            ("", ""),
-            ("/", ""),
-            ("/?x=y", ""),
-            ("/room/1", "/room/1"),
-            ("/room/1/?x=/", "/room/1"),
-            ("/room//", "/room/"),
-            ("room/1", "/room/1"),
-        ] {
-            assert_eq!(scope_name(path), scope, "{path}");
-        }
     }
 }

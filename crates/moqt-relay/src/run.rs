@@ -1,9 +1,12 @@
 //! The relay as a program.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    sync::Arc,
+};
 
 use anyhow::Context as _;
-use moqt::{Certificate, Retention};
+use moqt::{CacheBudget, Certificate, Client, ClientOptions, Retention, Url};
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -12,6 +15,7 @@ use crate::{
     limit,
     options::{Listen, Options},
     relay::Relay,
+    upstream::{Upstream, UpstreamUrl},
     welcome::welcome,
 };
 
@@ -26,7 +30,8 @@ const DEV_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// Runs a relay until it is told to end. Logging is up to the caller, see [`LogArgs`](crate::LogArgs).
 ///
-/// Ctrl-C and SIGTERM stop accepting, close all sessions and end it; a second signal ends it at once.
+/// SIGTERM sends all clients elsewhere and ends it when they have left, see [`Handle::drain`](crate::Handle::drain).
+/// Ctrl-C stops accepting, closes all sessions and ends it. A second signal ends it at once.
 ///
 /// # Errors
 ///
@@ -35,7 +40,9 @@ const DEV_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let (dev, generated) = (args.dev, args.dev || !args.tls_generate.is_empty());
+    let drain_to = args.drain_to.as_ref().map(ToString::to_string);
     let options = options(args)?;
+    let patience = options.drain_timeout;
     let relay = Relay::bind(options).map_err(|error| explain(&error, error.hint()))?;
     let handle = relay.handle();
     for address in handle.addresses() {
@@ -54,8 +61,16 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         () = &mut running => return Ok(()),
         signal = signals.next() => signal,
     };
-    info!(?signal, "closing");
-    handle.begin_close();
+    match signal {
+        Signal::Interrupt => {
+            info!("closing");
+            handle.begin_close();
+        }
+        Signal::Terminate => {
+            info!(to = drain_to, ?patience, "draining: clients are sent elsewhere");
+            handle.drain(drain_to);
+        }
+    }
     tokio::select! {
         biased;
         () = &mut running => debug!("closed"),
@@ -71,6 +86,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 fn options(args: Args) -> anyhow::Result<Options> {
     let bind = addresses(&args)?;
     let certificate = certificate(&args)?;
+    let given = args.clone();
     let Args {
         http,
         dev,
@@ -84,6 +100,9 @@ fn options(args: Args) -> anyhow::Result<Options> {
         scope_by_host,
         linger,
         limit,
+        drain_timeout,
+        publishers,
+        hold,
         ..
     } = args;
     let mut options = Options::new(certificate);
@@ -100,6 +119,9 @@ fn options(args: Args) -> anyhow::Result<Options> {
     options.retention = Retention::max_age(cache_age);
     options.scope_by_host = scope_by_host;
     options.linger = linger;
+    options.drain_timeout = drain_timeout;
+    options.redundancy = publishers.into();
+    options.hold = hold;
     options.cache_bytes = cache_bytes.unwrap_or(options.cache_bytes);
     options.limits.sessions = max_sessions;
     options.limits.sessions_per_address = max_sessions_per_address;
@@ -110,8 +132,43 @@ fn options(args: Args) -> anyhow::Result<Options> {
         options.limits.requests_per_second_per_address = u64::MAX;
         options.limits.payload_bytes_per_second_per_address = u64::MAX;
     }
+    options.upstreams = upstreams(&given, &mut options)?;
     limit::apply(&limit, &mut options);
     Ok(options)
+}
+
+/// The relays above. Must be called within a tokio runtime.
+fn upstreams(args: &Args, relay: &mut Options) -> anyhow::Result<Vec<Arc<dyn Upstream>>> {
+    if args.upstream.is_empty() {
+        if !args.upstream_tls_root.is_empty() || !args.upstream_tls_fingerprint.is_empty() {
+            return Err(Usage("--upstream-tls-… is for --upstream, which is missing".into()).into());
+        }
+        return Ok(Vec::new());
+    }
+    if args.scope_by_host {
+        let words = "--scope-by-host keeps hosts apart that relays above would not; drop it or --upstream";
+        return Err(Usage(words.to_owned()).into());
+    }
+    if let Some(url) = args.upstream.iter().find(|url| url.path_and_query() != "/") {
+        let words = "an upstream has no path of its own: each client's path holds there, too";
+        return Err(Usage(format!("{url}: {words}")).into());
+    }
+    let mut options = ClientOptions::default();
+    options.tls.roots.clone_from(&args.upstream_tls_root);
+    options.tls.fingerprints.clone_from(&args.upstream_tls_fingerprint);
+    options.transport.congestion = args.congestion.into();
+    options.transport.idle_timeout = Some(args.upstream_timeout);
+    options.transport.keep_alive = Some(args.upstream_timeout / 3);
+    // What comes from there counts with everything else.
+    let cache = CacheBudget::new(relay.cache_bytes);
+    options.session.limits.cache = cache.clone();
+    options.session.meters = relay.session.meters.clone();
+    options.session.unmarked_04 = args.transfork_04.into();
+    relay.cache = Some(cache);
+    let hint = "check --upstream-tls-root";
+    let client = Client::new(options).map_err(|error| explain(&error, Some(error.hint().unwrap_or(hint))))?;
+    let upstream = |url: &Url| Arc::new(UpstreamUrl::new(client.clone(), url.clone())) as Arc<dyn Upstream>;
+    Ok(args.upstream.iter().map(upstream).collect())
 }
 
 fn addresses(args: &Args) -> Result<Vec<Bind>, Usage> {

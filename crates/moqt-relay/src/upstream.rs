@@ -1,36 +1,81 @@
-//! Asking the session that has a track.
+//! Relays above, and asking the session that has a track.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    error::Error,
+    fmt::Debug,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+};
 
 use moqt::{
-    FetchOptions, FetchRequest, FullTrackName, GroupConsumer, GroupError, Reason, RequestError, Retention,
-    SubscribeOptions, Subscriber, Subscription, TrackConsumer,
+    Client, FetchOptions, FetchRequest, FullTrackName, GroupConsumer, GroupError, Origin, Reason,
+    RequestError, Session, Subscriber, Url,
 };
 use tracing::debug;
 
 use crate::scope::Settings;
 
-/// Subscribes from group `first`, or the latest on. Returns the track and its newest group.
+/// What will come of something, later.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A relay above this one, and how to reach it.
 ///
-/// The subscription is for everybody who will want the track, so it has no end and no wishes of its own: the
-/// publisher's priority and order hold upstream, those of each subscriber downstream.
-pub(crate) async fn subscribe(
-    subscriber: Subscriber,
-    name: FullTrackName,
-    first: Option<u64>,
-    retention: Retention,
-) -> Result<(TrackConsumer, Option<u64>), Reason> {
-    let ask = async |first| -> Result<Subscription, Reason> {
-        let options = SubscribeOptions { first, retention, ..SubscribeOptions::default() };
-        subscriber.subscribe(name.clone(), options).await.map_err(|error| reason(&error))
-    };
-    let mut subscription = ask(first).await?;
-    if first.is_some_and(|first| subscription.latest().is_none_or(|latest| latest < first)) {
-        // One subscriber's wish for what is yet to come does not keep the others from what is there.
-        subscription = ask(None).await?;
+/// [`UpstreamUrl`] is the ordinary one.
+pub trait Upstream: Debug + Send + Sync + 'static {
+    /// What it is called where things are told of it; two that are called alike are the same.
+    fn name(&self) -> String;
+
+    /// Opens a session with it, in the scope of `path`, that serves it from `origin`. With `moved_to` it is its
+    /// substitute, that it asked to move to; in its own words.
+    fn connect<'a>(
+        &'a self,
+        path: &'a str,
+        moved_to: Option<&'a str>,
+        origin: Arc<dyn Origin>,
+    ) -> Later<'a, Result<Session, Box<dyn Error + Send + Sync>>>;
+
+    /// Waits until what was sent to it has left.
+    fn idle(&self) -> Later<'_, ()> {
+        Box::pin(std::future::ready(()))
     }
-    let latest = subscription.latest();
-    Ok((subscription.into_track(), latest))
+}
+
+/// A relay that is reached by a URL. Each scope has a session of its own there, with the scope's path.
+#[derive(Clone, Debug)]
+pub struct UpstreamUrl {
+    client: Client,
+    url: Url,
+}
+
+impl UpstreamUrl {
+    /// The relay at this URL, whose own path does not count, by way of this client.
+    #[must_use]
+    pub fn new(client: Client, url: Url) -> Self {
+        let url = url.with_path("/").unwrap_or(url);
+        Self { client, url }
+    }
+}
+
+impl Upstream for UpstreamUrl {
+    fn name(&self) -> String {
+        self.url.to_string()
+    }
+
+    fn connect<'a>(
+        &'a self,
+        path: &'a str,
+        moved_to: Option<&'a str>,
+        origin: Arc<dyn Origin>,
+    ) -> Later<'a, Result<Session, Box<dyn Error + Send + Sync>>> {
+        Box::pin(async move {
+            let url = moved_to.map_or(Ok(self.url.clone()), str::parse)?.with_path(path)?;
+            Ok(self.client.connect_with(&url, origin).await?)
+        })
+    }
+
+    fn idle(&self) -> Later<'_, ()> {
+        Box::pin(self.client.wait_idle())
+    }
 }
 
 /// Serves a fetch from the first of `sessions` that has the group. At least the last one's answer, whatever it is,

@@ -80,6 +80,11 @@ fn wrong_usage_is_status_2() {
         &["--no-such-option"],
         &["--dev", "--bind", "0.0.0.0:0"],
         &["--dev", "--idle-timeout", "0s"],
+        &["--dev", "--upstream", "https://relay.example/room"],
+        &["--dev", "--upstream", "https://relay.example/", "--scope-by-host"],
+        &["--dev", "--upstream", "relay.example"],
+        &["--dev", "--upstream-tls-fingerprint", &"00".repeat(32)],
+        &["--dev", "--drain-to", "nowhere"],
     ] {
         let (code, words) = fails(arguments);
         assert_eq!(code, Some(2), "{arguments:?}: {words}");

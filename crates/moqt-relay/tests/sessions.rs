@@ -98,13 +98,23 @@ async fn a_second_publisher_takes_over_and_the_name_stays_announced() {
 
         let mut track = subscriber.try_subscribe("cam").await.unwrap();
         assert_eq!((cam.readers(), spare.readers()), (2, 1));
+        for track in [&cam, &spare] {
+            write(track.append_group(), &[b"0"]);
+        }
+        assert_eq!(read(&mut track).await, (0, vec!["0".into()]));
+        // The one is cut off in the middle of a group, and the other goes on with it.
+        let mut cut = cam.append_group();
+        cut.write_frame("1a").unwrap();
+        let mut group = track.next_group().await.unwrap().unwrap();
+        assert_eq!(group.read_frame().await.unwrap().unwrap(), "1a");
         first.vanish();
-        track.next_group().await.unwrap_err();
-        until("the first publisher is gone", || relay.counters().sessions == 2).await;
-        let mut track = subscriber.try_subscribe("cam").await.unwrap();
-        assert_eq!(spare.readers(), 2);
-        write(spare.append_group(), &[b"x"]);
-        assert_eq!(read(&mut track).await.1, ["x"]);
+        until("the other one is asked", || spare.readers() == 2).await;
+        write(spare.append_group(), &[b"1a", b"1b"]);
+        assert_eq!(group.read_frame().await.unwrap().unwrap(), "1b");
+        assert_eq!(group.read_frame().await.unwrap(), None);
+        write(spare.append_group(), &[b"2"]);
+        assert_eq!(read(&mut track).await, (2, vec!["2".into()]));
+        assert_eq!(relay.counters().switched_total, 1);
         // No word about the name meanwhile: the next one is about another.
         let (_mark, _marked) = second.publish("last");
         assert_eq!(names.next().await.unwrap(), active("last"));

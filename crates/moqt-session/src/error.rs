@@ -218,6 +218,9 @@ pub enum GroupError {
     /// A frame was cut short, or longer than declared.
     #[error("frame is not of the declared size")]
     WrongSize,
+    /// Its frames are not of the sizes that they have in another copy of it, which came before.
+    #[error("group differs from another copy of it")]
+    Differs,
     /// The group grew past a limit.
     #[error("group too large")]
     TooLarge,
@@ -236,7 +239,7 @@ impl GroupError {
         match self {
             Self::Reset(reason) => *reason,
             Self::Expired => Reason::Expired,
-            Self::WrongSize => Reason::WrongSize,
+            Self::WrongSize | Self::Differs => Reason::WrongSize,
             Self::TooLarge => Reason::TooMany,
             Self::Finished | Self::TrackEnded => Reason::Internal,
         }

@@ -1,7 +1,7 @@
 //! Media over QUIC sessions: the data model, the conversation, and the shell that drives it.
 //!
-//! - [`TrackProducer`] and [`TrackConsumer`], with groups and frames below them, are the data: one writer, many
-//!   readers, payload shared.
+//! - [`TrackProducer`] and [`TrackConsumer`], with groups and frames below them, are the data: written once, read
+//!   by many, payload shared. A [`MergedTrack`] is fed by several sessions.
 //! - [`Handshake`] makes a [`Session`] of a connection; [`Subscriber`] asks the peer for tracks, names and
 //!   facts, and an [`Origin`] answers what the peer asks.
 //! - Errors say by their type what has ended: [`SessionError`], [`RequestError`], [`TrackError`],
@@ -25,12 +25,12 @@ pub use error::{GroupError, PeerMisbehaved, Reason, RequestError, SessionError, 
 pub use meters::Meters;
 pub use model::{
     AnnounceConsumer, AnnounceProducer, Announced, CacheBudget, CreateGroupError, FrameConsumer, FrameMeta,
-    FrameProducer, GroupConsumer, GroupKey, GroupProducer, Interest, OrderedGroups, OrderedItem, Retention,
-    Start, TrackConsumer, TrackEvent, TrackInfo, TrackProducer, WeakTrack,
+    FrameProducer, Gate, GroupConsumer, GroupKey, GroupProducer, Interest, MergedTrack, OrderedGroups,
+    OrderedItem, Retention, Start, TrackConsumer, TrackEvent, TrackInfo, TrackProducer, WeakTrack,
 };
 pub use origin::{AlreadyPublished, FetchRequest, InfoRequest, Origin, Published, TrackRequest, Tracks};
 pub use proto::{Gap, Info, Limits, Subscribe, SubscribeUpdate};
 pub use session::{
-    Config, Drain, FetchOptions, Fetched, Handshake, Publisher, Session, SubscribeOptions, Subscriber,
-    Subscription,
+    Config, Drain, Feed, FetchIntoError, FetchOptions, Fetched, Handshake, Publisher, Session,
+    SubscribeOptions, Subscriber, Subscription,
 };

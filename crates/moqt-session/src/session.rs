@@ -2,6 +2,7 @@
 
 mod drain;
 mod fetch;
+mod merge;
 
 use std::{
     convert::Infallible,
@@ -19,6 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use drain::Drain;
 pub(crate) use fetch::{Asked, FetchCommand};
 pub use fetch::{FetchOptions, Fetched};
+pub use merge::{Feed, FetchIntoError};
 
 use crate::{
     allowance::Allowance,
@@ -26,7 +28,7 @@ use crate::{
     driver,
     error::{RequestError, SessionError},
     meters::Meters,
-    model::{AnnounceConsumer, Interest, Retention, TrackConsumer, TrackInfo},
+    model::{AnnounceConsumer, Interest, Retention, TrackConsumer, TrackInfo, TrackSource},
     origin::Origin,
     proto::{Info, Limits, RequestId, Subscribe, SubscribeUpdate},
 };
@@ -71,7 +73,7 @@ pub(crate) struct State {
 /// What the session's task is asked to do.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Subscribe { wish: Subscribe, retention: Retention, reply: Reply<Granted>, caller: Caller },
+    Subscribe { wish: Subscribe, into: Into, reply: Reply<Granted>, caller: Caller },
     Update { request: RequestId, update: SubscribeUpdate, reply: Reply<()> },
     Watch { interest: Interest, reply: Reply<AnnounceConsumer> },
     Info { name: FullTrackName, reply: Reply<Info>, caller: Caller },
@@ -79,7 +81,17 @@ pub(crate) enum Command {
     Bitrate(Option<u64>),
     Drain { url: Option<String>, patience: Duration, reply: Reply<()> },
     Flush { reply: oneshot::Sender<()> },
+    Unasked { reply: oneshot::Sender<()> },
     Close,
+}
+
+/// Where the groups of a subscription go.
+#[derive(Debug)]
+pub(crate) enum Into {
+    /// A track of their own, that keeps this.
+    New(Retention),
+    /// A track with other sources, for as long as somebody holds the other end.
+    Merged(TrackSource, oneshot::Receiver<Infallible>),
 }
 
 /// Where an answer goes.
@@ -92,7 +104,8 @@ pub(crate) type Caller = oneshot::Receiver<Infallible>;
 #[derive(Debug)]
 pub(crate) struct Granted {
     pub(crate) request: RequestId,
-    pub(crate) track: TrackConsumer,
+    /// A reader, where the track is the subscription's own.
+    pub(crate) track: Option<TrackConsumer>,
     pub(crate) info: Info,
 }
 
@@ -313,6 +326,16 @@ impl Publisher {
 }
 
 impl Publisher {
+    /// Waits until the peer takes nothing from this side: no subscription and no fetch of it is being served, or the
+    /// session has ended. Cancel safe.
+    pub async fn unasked(&self) {
+        let (reply, unasked) = oneshot::channel();
+        if self.session.inner.commands.send(Command::Unasked { reply }).await.is_ok() {
+            // Dropped with the session's task.
+            let _ = unasked.await;
+        }
+    }
+
     /// Says how many bits per second can be sent to the peer, for applications that know better than the connection;
     /// `None` leaves it to the connection again.
     ///
@@ -356,6 +379,13 @@ impl Default for SubscribeOptions {
     }
 }
 
+impl SubscribeOptions {
+    fn wish(&self, name: FullTrackName) -> Subscribe {
+        let Self { priority, order, first, last, max_age, .. } = *self;
+        Subscribe { id: 0, name, priority, order, max_age, first, last }
+    }
+}
+
 /// A session's subscribing half.
 #[derive(Clone, Debug)]
 pub struct Subscriber {
@@ -381,17 +411,18 @@ impl Subscriber {
         name: FullTrackName,
         options: SubscribeOptions,
     ) -> Result<Subscription, RequestError> {
-        let SubscribeOptions { priority, order, first, last, max_age, retention } = options;
-        let wish = Subscribe { id: 0, name, priority, order, max_age, first, last };
-        let granted = self
-            .session
-            .inner
-            .ask(|reply, caller| Command::Subscribe { wish, retention, reply, caller })
-            .await?;
-        let Granted { request, track, info } = granted;
-        let commands = self.session.inner.commands.downgrade();
-        let state = self.session.inner.state.clone();
-        Ok(Subscription { track, info, request, commands, state })
+        let (wish, into) = (options.wish(name), Into::New(options.retention));
+        let (Granted { track, info, .. }, updates) = self.ask_for_track(wish, into).await?;
+        let track = track.ok_or(SessionError::LocallyClosed)?;
+        Ok(Subscription { track, info, updates })
+    }
+
+    async fn ask_for_track(&self, wish: Subscribe, into: Into) -> Result<(Granted, Updates), RequestError> {
+        let inner = &self.session.inner;
+        let granted = inner.ask(|reply, caller| Command::Subscribe { wish, into, reply, caller }).await?;
+        let (commands, state) = (inner.commands.downgrade(), inner.state.clone());
+        let updates = Updates { request: granted.request, commands, state };
+        Ok((granted, updates))
     }
 
     /// Watches the names below `prefix` that the peer announces.
@@ -423,6 +454,12 @@ impl Subscriber {
 pub struct Subscription {
     track: TrackConsumer,
     info: Info,
+    updates: Updates,
+}
+
+/// Changes a subscription that runs.
+#[derive(Debug)]
+struct Updates {
     request: RequestId,
     /// Weak: a subscription alone does not keep its session open.
     commands: mpsc::WeakSender<Command>,
@@ -460,6 +497,12 @@ impl Subscription {
     ///
     /// As [`Subscriber::subscribe`].
     pub async fn update(&self, update: SubscribeUpdate) -> Result<(), RequestError> {
+        self.updates.send(update).await
+    }
+}
+
+impl Updates {
+    async fn send(&self, update: SubscribeUpdate) -> Result<(), RequestError> {
         let (reply, answer) = oneshot::channel();
         let request = self.request;
         if let Some(commands) = self.commands.upgrade() {

@@ -42,6 +42,7 @@ mod certificate;
 mod client;
 mod error;
 mod fingerprint;
+mod link;
 mod server;
 mod trust;
 mod url;
@@ -52,12 +53,12 @@ pub use moqt_wire as wire;
 
 pub use moqt_session::{
     Allowance, AlreadyPublished, AnnounceConsumer, AnnounceProducer, Announced, CacheBudget,
-    Config as SessionConfig, CreateGroupError, Drain, FetchOptions, FetchRequest, Fetched, FrameConsumer,
-    FrameMeta, FrameProducer, GroupConsumer, GroupError, GroupKey, GroupProducer, Info, InfoRequest,
-    Interest, Limits, Meters, OrderedGroups, OrderedItem, Origin, PeerMisbehaved, Published, Publisher,
-    Reason, RequestError, Retention, Session, SessionError, Start, SubscribeOptions, SubscribeUpdate,
-    Subscriber, Subscription, TrackConsumer, TrackError, TrackEvent, TrackInfo, TrackProducer, TrackRequest,
-    Tracks, WeakTrack,
+    Config as SessionConfig, CreateGroupError, Drain, Feed, FetchIntoError, FetchOptions, FetchRequest,
+    Fetched, FrameConsumer, FrameMeta, FrameProducer, Gate, GroupConsumer, GroupError, GroupKey,
+    GroupProducer, Info, InfoRequest, Interest, Limits, MergedTrack, Meters, OrderedGroups, OrderedItem,
+    Origin, PeerMisbehaved, Published, Publisher, Reason, RequestError, Retention, Session, SessionError,
+    Start, SubscribeOptions, SubscribeUpdate, Subscriber, Subscription, TrackConsumer, TrackError,
+    TrackEvent, TrackInfo, TrackProducer, TrackRequest, Tracks, WeakTrack,
 };
 pub use moqt_transport::{Carrier, Code, Congestion, Fingerprint, Stats, TransportOptions};
 pub use moqt_wire::{FullTrackName, GroupOrder, NameError, Namespace, Priority, TrackName, Version};
@@ -67,6 +68,10 @@ pub use self::{
     certificate::{Certificate, CertificateError},
     client::{Client, ClientOptions},
     error::{BindError, ConnectError},
+    link::{
+        Connect, Connecting, FollowEnd, FollowError, FollowOptions, FollowState, Followed, Link, LinkError,
+        LinkEvent, LinkEvents, Reconnect, follow,
+    },
     server::{AcceptError, Incoming, Request, Server, ServerOptions},
     trust::ClientTls,
     url::{Scheme, Url, UrlError},

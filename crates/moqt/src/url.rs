@@ -67,6 +67,19 @@ impl Url {
         &self.path
     }
 
+    /// The same server with another path and query, which begins with `/`.
+    ///
+    /// # Errors
+    ///
+    /// When this is no path as it is written in URLs, or one that leads to another place than it says, as `/a/../b`.
+    pub fn with_path(&self, path_and_query: &str) -> Result<Self, UrlError> {
+        let url: Self = format!("https://{}:{}{path_and_query}", self.host, self.port).parse()?;
+        if url.path != path_and_query || url.host != self.host || url.port != self.port {
+            return Err(UrlError::Syntax(format!("{path_and_query:?} is no path of a URL")));
+        }
+        Ok(Self { scheme: self.scheme, ..url })
+    }
+
     /// What TLS checks the certificate against: the host without brackets.
     pub(crate) fn server_name(&self) -> &str {
         self.host.trim_start_matches('[').trim_end_matches(']')
@@ -177,6 +190,19 @@ mod tests {
             let url: Url = text.parse().unwrap();
             assert_eq!(url.to_string(), text);
             assert_eq!(url.to_string().parse::<Url>().unwrap(), url);
+        }
+    }
+
+    #[test]
+    fn a_server_has_other_paths_and_none_that_leads_astray() {
+        let url: Url = "http://relay.example:4443/a?b".parse().unwrap();
+        for path in ["/", "/room/1", "/room%20x/?y=z", "//"] {
+            let other = url.with_path(path).unwrap();
+            assert_eq!((other.scheme(), other.host(), other.port()), (url.scheme(), "relay.example", 4443));
+            assert_eq!(other.path_and_query(), path);
+        }
+        for wrong in ["", "room", "1/", "@else/", "/a/../b", "/./", "/a#b", "/a b", "/a\r\nb", "/%2e%2e/"] {
+            assert!(url.with_path(wrong).is_err(), "{wrong:?}");
         }
     }
 

@@ -108,6 +108,11 @@ impl Broadcast {
         self.counts.payload(len);
         Ok(())
     }
+
+    /// Completes the groups that run.
+    pub(super) fn end_groups(&mut self) -> anyhow::Result<()> {
+        self.tracks.iter_mut().try_for_each(Track::end_group)
+    }
 }
 
 impl Track {

@@ -1,26 +1,35 @@
 //! Asking upstream: one session after the other, until one answers.
 
-use moqt::{FullTrackName, Namespace, Reason};
+use moqt::{FullTrackName, Reason};
 
-use super::{AskId, Kind, Output, Router, SessionId, Track, Upstream, WaiterId};
+use super::{AskId, Level, Output, Router, SessionId, Track, TrackId, Upstream, WaiterId};
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Track,
+    Info,
+}
 
 /// A request that was made upstream, and those who wait for its answer.
 #[derive(Debug)]
 pub(super) struct Asking {
-    ask: AskId,
+    pub(super) ask: AskId,
+    /// What the track will be, if it comes of this.
+    pub(super) id: TrackId,
     /// Who is asked now.
     pub(super) session: SessionId,
     /// Who was asked before.
     tried: Vec<SessionId>,
-    pub(super) waiters: Vec<WaiterId>,
+    pub(super) waiters: Vec<(WaiterId, Level)>,
     pub(super) first: Option<u64>,
 }
 
 impl Asking {
     /// Nobody is asked yet.
-    pub(super) fn new(waiter: WaiterId, first: Option<u64>) -> Self {
+    pub(super) fn new(id: TrackId, waiter: (WaiterId, Level), first: Option<u64>) -> Self {
         let (ask, session) = (AskId(0), SessionId(0));
-        Self { ask, session, tried: Vec::new(), waiters: vec![waiter], first }
+        Self { ask, id, session, tried: Vec::new(), waiters: vec![waiter], first }
     }
 }
 
@@ -37,60 +46,42 @@ impl Router {
     }
 
     fn ask_next_or(&mut self, kind: Kind, name: &FullTrackName, mut asking: Asking, reason: Reason) {
-        let next = self.routes.publishers(name).find(|session| !asking.tried.contains(session));
-        let Some(session) = next else {
-            for waiter in asking.waiters {
-                self.waiting.remove(&waiter);
-                self.outputs.push_back(match kind {
-                    Kind::Track => Output::Track { waiter, answer: Err(reason) },
-                    Kind::Info => Output::Info { waiter, answer: Err(reason) },
-                });
-            }
-            self.forget_if_idle(name);
-            return;
+        let next = self.candidates(name).into_iter().find(|session| !asking.tried.contains(session));
+        // Those above are not served what comes from above.
+        let level = next.map(|session| self.routes.level(session));
+        let (served, turned_down) =
+            asking.waiters.into_iter().partition(|(_, waiter)| level.is_some_and(|at| at.serves(*waiter)));
+        asking.waiters = served;
+        let turned_down: Vec<(WaiterId, Level)> = turned_down;
+        for (waiter, _) in turned_down {
+            self.waiting.remove(&waiter);
+            self.outputs.push_back(match kind {
+                Kind::Track => Output::Track { waiter, answer: Err(reason) },
+                Kind::Info => Output::Info { waiter, answer: Err(reason) },
+            });
+        }
+        let Some(session) = next.filter(|_| !asking.waiters.is_empty()) else {
+            return self.forget_if_idle(name);
         };
-        let ask = AskId(self.next_ask);
-        self.next_ask += 1;
+        let ask = self.next_ask(kind, name, session);
         (asking.ask, asking.session) = (ask, session);
-        self.asks.insert(ask, (kind, name.clone()));
-        let (name, first) = (name.clone(), asking.first);
+        let (name, first, track) = (name.clone(), asking.first, asking.id);
         self.put_asking(kind, &name, asking);
         self.outputs.push_back(match kind {
-            Kind::Track => Output::Subscribe { ask, session, name, first },
+            Kind::Track => Output::Subscribe { ask, track, session, name, first },
             Kind::Info => Output::AskInfo { ask, session, name },
         });
     }
 
-    /// A session has a name no longer: nothing new is taken from it under that name.
-    pub(super) fn publisher_gone(&mut self, session: SessionId, name: &Namespace, last: bool) {
-        if let Ok(name) = FullTrackName::try_from(name.clone()) {
-            for kind in [Kind::Track, Kind::Info] {
-                if let Some(asking) = self.take_asking(kind, &name) {
-                    if asking.session == session {
-                        self.cancel(&asking);
-                        self.ask_next(kind, &name, asking, Reason::NotFound);
-                    } else {
-                        self.put_asking(kind, &name, asking);
-                    }
-                }
+    /// Whoever is asked at a session that has the name no longer, or is gone, need not answer.
+    pub(super) fn ask_elsewhere(&mut self, kind: Kind, session: SessionId, name: &FullTrackName) {
+        if let Some(asking) = self.take_asking(kind, name) {
+            if asking.session == session {
+                self.cancel(asking.ask);
+                self.ask_next(kind, name, asking, Reason::NotFound);
+            } else {
+                self.put_asking(kind, name, asking);
             }
-            if let Some(Track { upstream, .. }) = self.tracks.get_mut(&name)
-                && let Upstream::Active { ask, session: at, .. } = *upstream
-                && at == session
-            {
-                *upstream = Upstream::Idle;
-                self.outputs.push_back(Output::Cancel { ask, session });
-            }
-            self.forget_if_idle(&name);
-        }
-        if last {
-            self.outputs.push_back(Output::Withdraw(name.clone()));
-        }
-    }
-
-    pub(super) fn cancel(&mut self, asking: &Asking) {
-        if self.asks.remove(&asking.ask).is_some() {
-            self.outputs.push_back(Output::Cancel { ask: asking.ask, session: asking.session });
         }
     }
 

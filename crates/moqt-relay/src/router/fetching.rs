@@ -2,28 +2,36 @@
 
 use moqt::{FullTrackName, TrackConsumer};
 
-use super::{Router, SessionId, Upstream};
+use super::{Level, Router, SessionId, Upstream};
 
 /// Where a group of a track can come from, the best first.
 #[derive(Debug, Default)]
 pub struct Sources {
     /// The track as it comes from upstream at this time; what it holds costs no request.
     pub held: Option<TrackConsumer>,
-    /// The sessions to ask, one after the other: first the one that sends the track, whose numbers are those that
+    /// The sessions to ask, one after the other: first those that send the track, whose numbers are those that
     /// subscribers see.
     pub sessions: Vec<SessionId>,
 }
 
 impl Router {
-    /// Where a group of this track can come from. Nothing is asked, and nothing remembered.
+    /// Where a group of this track can come from, for somebody at this level. Nothing is asked, and nothing remembered.
     #[must_use]
-    pub fn sources(&self, name: &FullTrackName) -> Sources {
+    pub fn sources(&self, name: &FullTrackName, level: Level) -> Sources {
         let active = match self.tracks.get(name).map(|track| &track.upstream) {
-            Some(Upstream::Active { session, track, .. }) => track.upgrade().map(|track| (*session, track)),
+            Some(Upstream::Active(active)) if level == Level::Below || active.is_from_below() => Some(active),
             _ => None,
         };
-        let (first, held) = active.map_or((None, None), |(session, track)| (Some(session), Some(track)));
-        let others = self.routes.publishers(name).filter(|session| Some(*session) != first);
-        Sources { held, sessions: first.into_iter().chain(others).collect() }
+        let held = active.and_then(|active| active.track.upgrade());
+        let mut sessions: Vec<_> = match active {
+            Some(active) if held.is_some() => active.running().collect(),
+            _ => Vec::new(),
+        };
+        for session in self.routes.publishers(name) {
+            if !sessions.contains(&session) && self.routes.level(session).serves(level) {
+                sessions.push(session);
+            }
+        }
+        Sources { held, sessions }
     }
 }

@@ -6,29 +6,28 @@
 //! [`poll_output`](Router::poll_output).
 
 mod asking;
+mod feeding;
 mod fetching;
+mod ids;
+mod output;
 mod routes;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use moqt::{FullTrackName, Info, Namespace, Reason, Start, TrackConsumer, WeakTrack};
+use moqt::{FullTrackName, Info, Namespace, Reason, Start, TrackConsumer};
 
-use self::asking::Asking;
-pub use self::{fetching::Sources, routes::Routes};
-
-/// One session, for the life of the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionId(pub u64);
-
-/// Somebody who waits for an answer; picked by the caller, never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WaiterId(pub u64);
-
-/// One request to an upstream session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AskId(pub u64);
+use self::{
+    asking::{Asking, Kind},
+    feeding::Active,
+};
+pub use self::{
+    fetching::Sources,
+    ids::{AskId, Level, Redundancy, SessionId, TrackId, WaiterId},
+    output::Output,
+    routes::{Change, Routes, RoutingTable},
+};
 
 /// What peers can make a router hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,57 +45,6 @@ impl Default for RouterLimits {
     }
 }
 
-/// What is to be done.
-#[derive(Debug)]
-pub enum Output {
-    /// The name is there now, for everybody in the scope.
-    Announce(Namespace),
-    /// The name is gone.
-    Withdraw(Namespace),
-    /// Subscribe at a session; answer with [`Router::track_answered`].
-    Subscribe {
-        /// Names this request.
-        ask: AskId,
-        /// Where.
-        session: SessionId,
-        /// What.
-        name: FullTrackName,
-        /// The first group that the one who asked first wants; `None` from the latest on.
-        first: Option<u64>,
-    },
-    /// Ask a session about a track, without subscribing; answer with [`Router::info_answered`].
-    AskInfo {
-        /// Names this request.
-        ask: AskId,
-        /// Where.
-        session: SessionId,
-        /// What.
-        name: FullTrackName,
-    },
-    /// Give a request up, or the track that it brought and that nobody joins any more; an answer that comes all the
-    /// same is ignored.
-    Cancel {
-        /// The request.
-        ask: AskId,
-        /// Where it was made.
-        session: SessionId,
-    },
-    /// The answer to [`Router::want`].
-    Track {
-        /// Who waits.
-        waiter: WaiterId,
-        /// A reader of the track, or why there is none.
-        answer: Result<TrackConsumer, Reason>,
-    },
-    /// The answer to [`Router::ask_info`].
-    Info {
-        /// Who waits.
-        waiter: WaiterId,
-        /// What is known, or why nothing is.
-        answer: Result<Info, Reason>,
-    },
-}
-
 /// Readers of a track that nobody wants just now: the one that keeps it going, and the one that asks.
 const LINGERING: usize = 2;
 
@@ -108,18 +56,8 @@ enum Upstream {
     Idle,
     /// A session was asked.
     Asking(Asking),
-    /// A session sends it, as long as somebody reads.
-    Active {
-        /// The request that brought it.
-        ask: AskId,
-        session: SessionId,
-        /// Weak: the last reader that leaves ends the subscription.
-        track: WeakTrack,
-        /// The newest group when the session accepted.
-        latest: Option<u64>,
-        /// The first group that was asked for, or was the newest.
-        begins: Option<u64>,
-    },
+    /// It is here, as long as somebody reads.
+    Active(Active),
 }
 
 #[derive(Debug, Default)]
@@ -128,31 +66,64 @@ struct Track {
     info: Option<Asking>,
 }
 
-/// What a waiter waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Track,
-    Info,
-}
-
 /// The router of one scope.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Router {
     limits: RouterLimits,
-    routes: Routes,
+    redundancy: Redundancy,
+    /// Whether there are those above to be told of names.
+    has_above: bool,
+    routes: Box<dyn RoutingTable>,
+    /// Sessions that are about to go.
+    leaving: BTreeSet<SessionId>,
     /// Tracks that are wanted, or were when they were last asked for.
     tracks: BTreeMap<FullTrackName, Track>,
     waiting: BTreeMap<WaiterId, (Kind, FullTrackName)>,
-    asks: BTreeMap<AskId, (Kind, FullTrackName)>,
+    asks: BTreeMap<AskId, (Kind, FullTrackName, SessionId)>,
+    /// The requests at each session.
+    asked: BTreeMap<SessionId, BTreeSet<AskId>>,
     next_ask: u64,
+    next_track: u64,
     outputs: VecDeque<Output>,
 }
 
+impl Default for Router {
+    fn default() -> Self {
+        Self::new(RouterLimits::default(), Redundancy::default())
+    }
+}
+
 impl Router {
-    /// A router without sessions.
+    /// A router without sessions, over a table of its own.
     #[must_use]
-    pub fn new(limits: RouterLimits) -> Self {
-        Self { limits, ..Self::default() }
+    pub fn new(limits: RouterLimits, redundancy: Redundancy) -> Self {
+        Self::over(Box::new(Routes::default()), limits, redundancy)
+    }
+
+    /// A router over this table.
+    #[must_use]
+    pub fn over(routes: Box<dyn RoutingTable>, limits: RouterLimits, redundancy: Redundancy) -> Self {
+        Self {
+            limits,
+            redundancy,
+            has_above: false,
+            routes,
+            leaving: BTreeSet::new(),
+            tracks: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            asks: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            next_ask: 0,
+            next_track: 0,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// There are relays above, that are told of names: [`Output::Offer`].
+    #[must_use]
+    pub fn with_above(mut self) -> Self {
+        self.has_above = true;
+        self
     }
 
     /// What is to be done next.
@@ -163,17 +134,28 @@ impl Router {
     /// How many names are announced, each counted once.
     #[must_use]
     pub fn names(&self) -> usize {
-        self.routes.len()
+        self.routes.names()
     }
 
     /// How many tracks come from upstream at this time.
     #[must_use]
     pub fn active(&self) -> usize {
         let live = |track: &&Track| match &track.upstream {
-            Upstream::Active { track, .. } => track.upgrade().is_some(),
+            Upstream::Active(active) => active.track.upgrade().is_some(),
             Upstream::Idle | Upstream::Asking(_) => false,
         };
         self.tracks.values().filter(live).count()
+    }
+
+    /// Whether anything was asked of a session that is not over.
+    #[must_use]
+    pub fn uses(&self, session: SessionId) -> bool {
+        self.asked.contains_key(&session)
+    }
+
+    /// A session is there, at this level.
+    pub fn entered(&mut self, session: SessionId, level: Level) {
+        self.routes.enter(session, level);
     }
 
     /// A session announced a name.
@@ -185,80 +167,157 @@ impl Router {
         if self.routes.announcements() >= self.limits.names {
             return Err(Reason::TooMany);
         }
-        if self.routes.insert(session, name.clone()) {
-            self.outputs.push_back(Output::Announce(name));
+        let Change { below, above } = self.routes.insert(session, name.clone());
+        if above && self.has_above {
+            self.outputs.push_back(Output::Offer(name.clone()));
+        }
+        if below {
+            self.outputs.push_back(Output::Announce(name.clone()));
+        }
+        if let Ok(name) = FullTrackName::try_from(name) {
+            self.feed_comes(session, &name);
         }
         Ok(())
     }
 
-    /// A session withdrew a name. What it sends of the track already goes on; whoever comes now is routed to the
-    /// next session that has the name.
+    /// A session withdrew a name. What it sends of the track goes on until another session delivers it.
     pub fn ended(&mut self, session: SessionId, name: &Namespace) {
-        let last = self.routes.remove(session, name);
-        self.publisher_gone(session, name, last);
+        let change = self.routes.remove(session, name);
+        self.publisher_gone(session, name, change);
     }
 
-    /// A session is gone, with all its names. Those of its requests that still wait are to be given up one by one.
-    pub fn left(&mut self, session: SessionId) {
-        for (name, last) in self.routes.leave(session) {
-            self.publisher_gone(session, &name, last);
+    /// A session withdrew all its names, of which up to `most` are seen to; `false` where there may be more.
+    pub fn all_ended(&mut self, session: SessionId, most: usize) -> bool {
+        let ended = self.routes.clear(session, most);
+        let all = ended.len() < most;
+        for (name, change) in ended {
+            self.publisher_gone(session, &name, change);
         }
+        all
     }
 
-    /// Somebody wants a track, from group `first` or the latest on. Answered by [`Output::Track`].
-    pub fn want(&mut self, waiter: WaiterId, name: &FullTrackName, first: Option<u64>) {
-        let track = self.tracks.entry(name.clone()).or_default();
-        if let Upstream::Active { ask, session, track: active, begins, .. } = &track.upstream {
-            // A track that only lingers is not worth what it lacks.
-            let lacks = first.is_some_and(|first| begins.is_some_and(|begins| first < begins));
-            if let Some(reader) = active.upgrade() {
-                if !lacks || reader.readers() > LINGERING {
-                    self.outputs.push_back(Output::Track { waiter, answer: Ok(reader) });
-                    return;
-                }
-                // Nobody can join it from now on, so it does not linger beside the one that takes its place.
-                self.outputs.push_back(Output::Cancel { ask: *ask, session: *session });
+    /// A session will be gone soon: others are to take over what it sends. It keeps its names until then.
+    pub fn is_leaving(&mut self, session: SessionId) {
+        self.leaving.insert(session);
+        let asks = self.asked.get(&session).cloned().unwrap_or_default();
+        for ask in asks {
+            if let Some((Kind::Track, name, _)) = self.asks.get(&ask).cloned() {
+                self.feed_leaves(session, &name);
             }
-            track.upstream = Upstream::Idle;
         }
-        match &mut track.upstream {
-            Upstream::Asking(asking) if asking.waiters.len() >= self.limits.waiters => {
-                let answer = Err(Reason::TooMany);
-                self.outputs.push_back(Output::Track { waiter, answer });
+    }
+
+    /// A session is gone, with all its names and what it was asked. Those of its own requests that still wait are to be
+    /// given up one by one.
+    pub fn left(&mut self, session: SessionId) {
+        let gone = self.routes.clear(session, usize::MAX);
+        for ask in self.asked.get(&session).cloned().unwrap_or_default() {
+            let Some((kind, name, _)) = self.asks.get(&ask).cloned() else { continue };
+            let asking = match self.tracks.get(&name) {
+                Some(Track { info: Some(asking), .. }) if kind == Kind::Info => Some(asking.ask),
+                Some(Track { upstream: Upstream::Asking(asking), .. }) if kind == Kind::Track => {
+                    Some(asking.ask)
+                }
+                _ => None,
+            };
+            if asking == Some(ask) {
+                self.ask_elsewhere(kind, session, &name);
+            } else {
+                self.outputs.push_back(Output::Cancel { ask, session });
+                self.feed_ended(ask, Err(()));
+            }
+        }
+        self.asked.remove(&session);
+        self.leaving.remove(&session);
+        self.routes.leave(session);
+        for (name, change) in gone {
+            self.publisher_gone(session, &name, change);
+        }
+    }
+
+    /// A session has a name no longer: nothing new is taken from it under that name.
+    fn publisher_gone(&mut self, session: SessionId, name: &Namespace, change: Change) {
+        if let Ok(name) = FullTrackName::try_from(name.clone()) {
+            for kind in [Kind::Track, Kind::Info] {
+                self.ask_elsewhere(kind, session, &name);
+            }
+            self.feed_leaves(session, &name);
+            self.forget_if_idle(&name);
+        }
+        if change.above && self.has_above {
+            self.outputs.push_back(Output::Retract(name.clone()));
+        }
+        if change.below {
+            self.outputs.push_back(Output::Withdraw(name.clone()));
+        }
+    }
+
+    /// Somebody at this level wants a track, from group `first` or the latest on. Answered by [`Output::Track`].
+    pub fn want(&mut self, waiter: WaiterId, level: Level, name: &FullTrackName, first: Option<u64>) {
+        let answer = |answer| Output::Track { waiter, answer };
+        let is_gone = self.routes.publishers(name).is_empty();
+        if let Some(active) = self.active_mut(name) {
+            if is_gone && active.ends_soon() || !(level == Level::Below || active.is_from_below()) {
+                return self.outputs.push_back(answer(Err(Reason::NotFound)));
+            }
+            // A track that only lingers is not worth what it lacks.
+            let lacks = first.is_some_and(|first| active.begins.is_some_and(|begins| first < begins));
+            if let Some(reader) = active.track.upgrade()
+                && (!lacks || reader.readers() > LINGERING)
+            {
+                let reader = if level == Level::Above { active.gated(reader) } else { reader };
+                return self.outputs.push_back(answer(Ok(reader)));
+            }
+            // Nobody can join it from now on, so it does not linger beside the one that takes its place.
+            self.detach(name);
+        }
+        let limit = self.limits.waiters;
+        match &mut self.tracks.entry(name.clone()).or_default().upstream {
+            Upstream::Asking(asking) if asking.waiters.len() >= limit => {
+                self.outputs.push_back(answer(Err(Reason::TooMany)));
+            }
+            Upstream::Asking(asking) if !self.routes.level(asking.session).serves(level) => {
+                self.outputs.push_back(answer(Err(Reason::NotFound)));
             }
             Upstream::Asking(asking) => {
-                asking.waiters.push(waiter);
+                asking.waiters.push((waiter, level));
                 self.waiting.insert(waiter, (Kind::Track, name.clone()));
             }
-            Upstream::Idle | Upstream::Active { .. } => {
+            Upstream::Idle | Upstream::Active(_) => {
                 self.waiting.insert(waiter, (Kind::Track, name.clone()));
-                self.ask(Kind::Track, name, Asking::new(waiter, first));
+                let id = TrackId(self.next_track);
+                self.next_track += 1;
+                self.ask(Kind::Track, name, Asking::new(id, (waiter, level), first));
             }
         }
     }
 
-    /// Somebody asks about a track without wanting it. Answered by [`Output::Info`].
-    pub fn ask_info(&mut self, waiter: WaiterId, name: &FullTrackName) {
-        let track = self.tracks.entry(name.clone()).or_default();
-        if let Upstream::Active { track: active, latest, .. } = &track.upstream
-            && let Some(reader) = active.upgrade()
+    /// Somebody at this level asks about a track without wanting it. Answered by [`Output::Info`].
+    pub fn ask_info(&mut self, waiter: WaiterId, level: Level, name: &FullTrackName) {
+        let answer = |answer| Output::Info { waiter, answer };
+        if let Some(active) = self.active_mut(name)
+            && (level == Level::Below || active.is_from_below())
+            && let Some(reader) = active.track.upgrade()
         {
-            let info = Info { track: reader.info(), latest: reader.latest().max(*latest) };
-            self.outputs.push_back(Output::Info { waiter, answer: Ok(info) });
-            return;
+            let info = Info { track: reader.info(), latest: reader.latest().max(active.latest) };
+            return self.outputs.push_back(answer(Ok(info)));
         }
-        match &mut track.info {
-            Some(asking) if asking.waiters.len() >= self.limits.waiters => {
-                let answer = Err(Reason::TooMany);
-                self.outputs.push_back(Output::Info { waiter, answer });
+        let limit = self.limits.waiters;
+        match &mut self.tracks.entry(name.clone()).or_default().info {
+            Some(asking) if asking.waiters.len() >= limit => {
+                self.outputs.push_back(answer(Err(Reason::TooMany)));
+            }
+            Some(asking) if !self.routes.level(asking.session).serves(level) => {
+                self.outputs.push_back(answer(Err(Reason::NotFound)));
             }
             Some(asking) => {
-                asking.waiters.push(waiter);
+                asking.waiters.push((waiter, level));
                 self.waiting.insert(waiter, (Kind::Info, name.clone()));
             }
             None => {
                 self.waiting.insert(waiter, (Kind::Info, name.clone()));
-                self.ask(Kind::Info, name, Asking::new(waiter, None));
+                let id = TrackId(self.next_track);
+                self.ask(Kind::Info, name, Asking::new(id, (waiter, level), None));
             }
         }
     }
@@ -267,9 +326,9 @@ impl Router {
     pub fn gave_up(&mut self, waiter: WaiterId) {
         let Some((kind, name)) = self.waiting.remove(&waiter) else { return };
         let Some(mut asking) = self.take_asking(kind, &name) else { return };
-        asking.waiters.retain(|other| *other != waiter);
+        asking.waiters.retain(|(other, _)| *other != waiter);
         if asking.waiters.is_empty() {
-            self.cancel(&asking);
+            self.cancel(asking.ask);
         } else {
             self.put_asking(kind, &name, asking);
         }
@@ -278,41 +337,82 @@ impl Router {
 
     /// A session answered an [`Output::Subscribe`]; `latest` is its newest group.
     pub fn track_answered(&mut self, ask: AskId, answer: Result<(TrackConsumer, Option<u64>), Reason>) {
-        let Some((Kind::Track, name)) = self.asks.remove(&ask) else { return };
-        let Some(asking) = self.take_asking(Kind::Track, &name) else { return };
+        let Some((Kind::Track, name, _)) = self.asks.get(&ask).cloned() else { return };
+        let Some(asking) = self.take_asking(Kind::Track, &name) else {
+            return self.feed_answered(ask, &name, answer.map(|_| ()));
+        };
         match answer {
             Ok((reader, latest)) => {
-                let (session, track) = (asking.session, reader.downgrade());
+                let begins = [asking.first, latest].into_iter().flatten().min();
+                let feed = (asking.session, self.routes.level(asking.session));
+                let mut active = Active::new((asking.id, ask), feed, reader.downgrade(), latest, begins);
                 // The newest group of that time; 0 may stand for none, and then it is whatever comes first.
                 let reader = match latest {
                     Some(latest) if latest > 0 => reader.reader(Start::At(latest)),
                     _ => reader,
                 };
-                for waiter in asking.waiters {
+                for (waiter, level) in asking.waiters {
                     self.waiting.remove(&waiter);
-                    self.outputs.push_back(Output::Track { waiter, answer: Ok(reader.clone()) });
+                    let reader = reader.clone();
+                    let reader = if level == Level::Above { active.gated(reader) } else { reader };
+                    self.outputs.push_back(Output::Track { waiter, answer: Ok(reader) });
                 }
-                let begins = [asking.first, latest].into_iter().flatten().min();
-                self.tracks.entry(name).or_default().upstream =
-                    Upstream::Active { ask, session, track, latest, begins };
+                self.tracks.entry(name.clone()).or_default().upstream = Upstream::Active(active);
+                self.reinforce(&name);
             }
-            Err(reason) => self.ask_next(Kind::Track, &name, asking, reason),
+            Err(reason) => {
+                self.forget_ask(ask);
+                self.ask_next(Kind::Track, &name, asking, reason);
+            }
         }
     }
 
     /// A session answered an [`Output::AskInfo`].
     pub fn info_answered(&mut self, ask: AskId, answer: Result<Info, Reason>) {
-        let Some((Kind::Info, name)) = self.asks.remove(&ask) else { return };
+        let Some((Kind::Info, name, _)) = self.asks.get(&ask).cloned() else { return };
+        self.forget_ask(ask);
         let Some(asking) = self.take_asking(Kind::Info, &name) else { return };
         match answer {
             Ok(info) => {
-                for waiter in asking.waiters {
+                for (waiter, _) in asking.waiters {
                     self.waiting.remove(&waiter);
                     self.outputs.push_back(Output::Info { waiter, answer: Ok(info) });
                 }
                 self.forget_if_idle(&name);
             }
             Err(reason) => self.ask_next(Kind::Info, &name, asking, reason),
+        }
+    }
+
+    /// The sessions that have a track, those that are about to go last.
+    fn candidates(&self, name: &FullTrackName) -> Vec<SessionId> {
+        let mut sessions = self.routes.publishers(name);
+        sessions.sort_by_key(|session| self.leaving.contains(session));
+        sessions
+    }
+
+    fn next_ask(&mut self, kind: Kind, name: &FullTrackName, session: SessionId) -> AskId {
+        let ask = AskId(self.next_ask);
+        self.next_ask += 1;
+        self.asks.insert(ask, (kind, name.clone(), session));
+        self.asked.entry(session).or_default().insert(ask);
+        ask
+    }
+
+    fn forget_ask(&mut self, ask: AskId) -> Option<SessionId> {
+        let (_, _, session) = self.asks.remove(&ask)?;
+        if let Some(asks) = self.asked.get_mut(&session) {
+            asks.remove(&ask);
+            if asks.is_empty() {
+                self.asked.remove(&session);
+            }
+        }
+        Some(session)
+    }
+
+    fn cancel(&mut self, ask: AskId) {
+        if let Some(session) = self.forget_ask(ask) {
+            self.outputs.push_back(Output::Cancel { ask, session });
         }
     }
 }

@@ -2,8 +2,12 @@
 
 use moqt::{FullTrackName, Info, Namespace, Reason, Retention, TrackConsumer, TrackInfo, TrackProducer};
 
-use super::{AskId, Output, Router, RouterLimits, SessionId, WaiterId};
+use super::{AskId, Level, Output, Redundancy, Router, RouterLimits, SessionId, TrackId, WaiterId};
 
+mod redundancy;
+mod tree;
+
+/// A script of what happens.
 #[derive(Default)]
 struct Script {
     router: Router,
@@ -29,15 +33,25 @@ impl Script {
     }
 
     fn wants(&mut self, waiter: u64, name: &str) {
-        self.router.want(WaiterId(waiter), &name.parse().unwrap(), None);
+        self.router.want(WaiterId(waiter), Level::Below, &name.parse().unwrap(), None);
     }
 
     fn asks_info(&mut self, waiter: u64, name: &str) {
-        self.router.ask_info(WaiterId(waiter), &name.parse().unwrap());
+        self.router.ask_info(WaiterId(waiter), Level::Below, &name.parse().unwrap());
     }
 
     fn accepts(&mut self, ask: u64, track: &TrackProducer, latest: Option<u64>) {
         self.router.track_answered(AskId(ask), Ok((track.consume(), latest)));
+    }
+
+    /// The session has begun to send what it was asked for.
+    fn delivers(&mut self, ask: u64) {
+        self.router.delivers(AskId(ask));
+    }
+
+    /// What the session sends breaks off.
+    fn breaks_off(&mut self, ask: u64) {
+        self.router.feed_ended(AskId(ask), Err(()));
     }
 
     fn refuses(&mut self, ask: u64, reason: Reason) {
@@ -52,7 +66,11 @@ impl Script {
             outputs.push(match output {
                 Output::Announce(name) => format!("announce {name}"),
                 Output::Withdraw(name) => format!("withdraw {name}"),
-                Output::Subscribe { ask, session, name, first } => {
+                Output::Offer(name) => format!("offer {name}"),
+                Output::Retract(name) => format!("retract {name}"),
+                Output::Mend { track, session } => format!("mend track {} at {}", track.0, session.0),
+                Output::Release { track } => format!("release track {}", track.0),
+                Output::Subscribe { ask, session, name, first, .. } => {
                     let from = first.map(|first| format!(" from {first}")).unwrap_or_default();
                     format!("#{} subscribe {name} at {}{from}", ask.0, session.0)
                 }
@@ -75,10 +93,10 @@ impl Script {
     /// Nothing is kept of what is over.
     #[track_caller]
     fn expect_empty(&self) {
-        let Router { routes, tracks, waiting, asks, .. } = &self.router;
-        assert!(routes.is_empty() && tracks.is_empty(), "{:?}", self.router);
-        assert!(waiting.is_empty() && asks.is_empty(), "{:?}", self.router);
-        assert_eq!(routes.announcements(), 0);
+        let Router { routes, tracks, waiting, asks, asked, leaving, .. } = &self.router;
+        assert!(tracks.is_empty() && leaving.is_empty(), "{:?}", self.router);
+        assert!(waiting.is_empty() && asks.is_empty() && asked.is_empty(), "{:?}", self.router);
+        assert_eq!((routes.names(), routes.announcements()), (0, 0));
     }
 }
 
@@ -141,15 +159,15 @@ fn the_router_holds_no_reader_so_the_last_one_to_leave_releases_the_track() {
     cam.finish();
     assert_eq!(script.router.active(), 0);
     script.wants(11, "cam");
-    script.expect(["#1 subscribe cam at 1"]);
+    script.expect(["release track 0", "#1 subscribe cam at 1"]);
 }
 
 #[test]
 fn the_first_subscriber_says_where_the_upstream_subscription_begins() {
     let mut script = Script::default();
     script.announces(1, "cam");
-    script.router.want(WaiterId(10), &"cam".parse().unwrap(), Some(3));
-    script.router.want(WaiterId(11), &"cam".parse().unwrap(), Some(9));
+    script.router.want(WaiterId(10), Level::Below, &"cam".parse().unwrap(), Some(3));
+    script.router.want(WaiterId(11), Level::Below, &"cam".parse().unwrap(), Some(9));
     script.expect(["announce cam", "#0 subscribe cam at 1 from 3"]);
 }
 
@@ -180,11 +198,11 @@ fn when_the_first_publisher_goes_the_name_stays_and_the_next_is_asked() {
     script.accepts(0, &cam, None);
     script.expect(["announce cam", "#0 subscribe cam at 1", "10 gets track"]);
     script.leaves(1);
-    script.expect(["#0 cancel at 1"]);
+    script.expect(["#0 cancel at 1", "#1 subscribe cam at 2"]);
+    // Whoever comes meanwhile is one of those who wait for the next to go on.
     script.wants(11, "cam");
-    script.expect(["#1 subscribe cam at 2"]);
-    // Whoever reads the old one goes on with it as long as it lasts.
-    assert_eq!(cam.readers(), 1);
+    script.expect(["11 gets track"]);
+    assert_eq!(cam.readers(), 2);
 }
 
 #[test]
@@ -234,9 +252,9 @@ fn a_name_that_comes_back_is_a_new_track() {
         "announce cam",
         "#0 subscribe cam at 1",
         "10 gets track",
-        "#0 cancel at 1",
         "withdraw cam",
         "announce cam",
+        "release track 0",
     ]);
     script.wants(11, "cam");
     script.expect(["#1 subscribe cam at 1"]);
@@ -323,7 +341,7 @@ fn all_names_of_a_session_that_leaves_end() {
 
 #[test]
 fn more_names_or_waiters_than_the_limit_are_refused() {
-    let router = Router::new(RouterLimits { names: 2, waiters: 2 });
+    let router = Router::new(RouterLimits { names: 2, waiters: 2 }, Redundancy::Best);
     let mut script = Script { router, ..Script::default() };
     script.announces(1, "a");
     script.announces(2, "a");
@@ -356,7 +374,7 @@ fn a_name_without_parts_is_announced_and_leads_nowhere() {
 }
 
 fn sources(script: &Script, name: &str) -> (bool, Vec<u64>) {
-    let sources = script.router.sources(&name.parse().unwrap());
+    let sources = script.router.sources(&name.parse().unwrap(), Level::Below);
     (sources.held.is_some(), sources.sessions.into_iter().map(|session| session.0).collect())
 }
 
@@ -394,12 +412,12 @@ fn a_track_that_only_lingers_and_began_too_late_is_let_go_of_for_one_that_begins
     let mut script = Script::default();
     let (late, early) = (track("cam"), track("cam"));
     script.announces(1, "cam");
-    script.router.want(WaiterId(10), &"cam".parse().unwrap(), Some(6));
+    script.router.want(WaiterId(10), Level::Below, &"cam".parse().unwrap(), Some(6));
     script.accepts(0, &late, Some(9));
     script.expect(["announce cam", "#0 subscribe cam at 1 from 6", "10 gets track"]);
-    script.router.want(WaiterId(11), &"cam".parse().unwrap(), Some(2));
-    script.expect(["#0 cancel at 1", "#1 subscribe cam at 1 from 2"]);
+    script.router.want(WaiterId(11), Level::Below, &"cam".parse().unwrap(), Some(2));
+    script.expect(["release track 0", "#1 subscribe cam at 1 from 2"]);
     script.accepts(1, &early, Some(9));
-    script.router.want(WaiterId(12), &"cam".parse().unwrap(), Some(7));
+    script.router.want(WaiterId(12), Level::Below, &"cam".parse().unwrap(), Some(7));
     script.expect(["11 gets track", "12 gets track"]);
 }

@@ -14,7 +14,7 @@ use moqt::{
     Reason, RequestError, Retention, Session, SubscribeOptions, TrackConsumer, TrackInfo, TrackProducer,
     Tracks, Url, Version,
 };
-use moqt_relay::{Counters, Handle, Options, Relay};
+use moqt_relay::{Counters, Handle, Options, Relay, Upstream, UpstreamUrl};
 use tokio::task::JoinSet;
 
 /// Both carriers.
@@ -77,7 +77,36 @@ pub fn options() -> Options {
     Options::new(certificate).listen("127.0.0.1:0".parse().unwrap()).http_beside()
 }
 
+/// A relay with others above it.
+pub fn below(above: &[&TestRelay]) -> Options {
+    let mut options = options();
+    options.upstreams = above.iter().map(|relay| relay.as_upstream()).collect();
+    options
+}
+
+/// A port of this machine that is free.
+pub fn free_port() -> SocketAddr {
+    std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// The relay at this address, whoever that is, and how to reach it.
+pub fn upstream(address: SocketAddr) -> Arc<dyn Upstream> {
+    let mut options = ClientOptions::default();
+    options.tls.disable_verify = true;
+    let client = Client::new(options).unwrap();
+    Arc::new(UpstreamUrl::new(client, format!("moqf://{address}/").parse().unwrap()))
+}
+
 impl TestRelay {
+    pub fn as_upstream(&self) -> Arc<dyn Upstream> {
+        upstream(self.address())
+    }
+
+    /// Ends it without a word.
+    pub fn kill(mut self) {
+        self.running.abort_all();
+    }
+
     pub fn start() -> Self {
         Self::with(options())
     }
@@ -92,6 +121,11 @@ impl TestRelay {
 
     pub fn counters(&self) -> Counters {
         self.handle.counters()
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn ends(&mut self) {
+        while self.running.join_next().await.is_some() {}
     }
 
     pub fn address(&self) -> SocketAddr {

@@ -9,7 +9,7 @@ use crate::{
     allowance::Intake,
     dialect::{Dialect, GroupFormat},
     error::{GroupError, PeerMisbehaved, Reason},
-    model::{FrameMeta, GroupProducer, now},
+    model::{FrameMeta, GroupProducer, Pen, now},
     proto,
 };
 
@@ -83,19 +83,81 @@ async fn head<R: RecvStream>(
     }
 }
 
+/// Where frames go.
+trait Sink: Sync {
+    fn sequence(&self) -> u64;
+    fn begin(&mut self, size: u64) -> Result<(), GroupError>;
+    fn append(&mut self, payload: Bytes) -> Result<(), GroupError>;
+    fn complete(&mut self) -> Result<(), GroupError>;
+    fn end(&mut self, error: GroupError);
+    fn let_go(&self) -> impl Future<Output = GroupError> + Send;
+}
+
+impl Sink for &GroupProducer {
+    fn sequence(&self) -> u64 {
+        GroupProducer::sequence(self)
+    }
+
+    fn begin(&mut self, size: u64) -> Result<(), GroupError> {
+        self.begin_frame(FrameMeta::sized(size))
+    }
+
+    fn append(&mut self, payload: Bytes) -> Result<(), GroupError> {
+        self.append_payload(payload)
+    }
+
+    fn complete(&mut self) -> Result<(), GroupError> {
+        GroupProducer::complete(self)
+    }
+
+    fn end(&mut self, error: GroupError) {
+        GroupProducer::end(self, error);
+    }
+
+    fn let_go(&self) -> impl Future<Output = GroupError> + Send {
+        GroupProducer::let_go(self)
+    }
+}
+
+impl Sink for Pen {
+    fn sequence(&self) -> u64 {
+        Pen::sequence(self)
+    }
+
+    fn begin(&mut self, size: u64) -> Result<(), GroupError> {
+        self.begin_frame(FrameMeta::sized(size))
+    }
+
+    fn append(&mut self, payload: Bytes) -> Result<(), GroupError> {
+        self.append_payload(payload)
+    }
+
+    fn complete(&mut self) -> Result<(), GroupError> {
+        Pen::complete(self)
+    }
+
+    fn end(&mut self, error: GroupError) {
+        Pen::end(self, error);
+    }
+
+    fn let_go(&self) -> impl Future<Output = GroupError> + Send {
+        Pen::let_go(self)
+    }
+}
+
 /// Moves frames from the stream into the group, each piece as it comes. Returns whether the group is whole.
 pub(super) async fn frames<R: RecvStream>(
     mut stream: R,
     rest: Vec<Bytes>,
-    group: GroupProducer,
+    mut pen: Pen,
     dialect: &'static dyn Dialect,
     limits: Limits,
     intake: &Intake,
 ) -> bool {
-    let copied = copy(&mut stream, rest, &group, dialect, limits, intake).await;
-    // Where it has fallen out of retention meanwhile, it has come all the same.
-    let whole = copied.is_ok();
-    let _ = settle(&mut stream, &group, dialect, copied);
+    let copied = copy(&mut stream, rest, &mut pen, dialect, limits, intake).await;
+    // Where it has fallen out of retention meanwhile, it has come all the same; so it has where others were quicker.
+    let whole = matches!(copied, Ok(()) | Err(GroupError::Finished));
+    let _ = settle(&mut stream, &mut pen, dialect, copied);
     whole
 }
 
@@ -108,20 +170,21 @@ pub(super) async fn fill<R: RecvStream>(
     limits: Limits,
     intake: &Intake,
 ) -> Result<(), GroupError> {
-    let copied = copy(stream, rest, group, dialect, limits, intake).await;
-    settle(stream, group, dialect, copied)
+    let mut group = group;
+    let copied = copy(stream, rest, &mut group, dialect, limits, intake).await;
+    settle(stream, &mut group, dialect, copied)
 }
 
 /// Ends the group with what came of its stream, and the stream where the group ended first.
 fn settle<R: RecvStream>(
     stream: &mut R,
-    group: &GroupProducer,
+    group: &mut impl Sink,
     dialect: &'static dyn Dialect,
     copied: Result<(), GroupError>,
 ) -> Result<(), GroupError> {
     let end = copied.and_then(|()| group.complete());
     if let Err(error) = &end {
-        if matches!(error, GroupError::TooLarge | GroupError::WrongSize) {
+        if matches!(error, GroupError::TooLarge | GroupError::WrongSize | GroupError::Differs) {
             tracing::warn!(group = group.sequence(), %error, "group refused");
         }
         stream.stop(stop_code(dialect, error));
@@ -133,7 +196,7 @@ fn settle<R: RecvStream>(
 async fn copy<R: RecvStream>(
     stream: &mut R,
     rest: Vec<Bytes>,
-    group: &GroupProducer,
+    group: &mut impl Sink,
     dialect: &'static dyn Dialect,
     limits: Limits,
     intake: &Intake,
@@ -150,8 +213,8 @@ async fn copy<R: RecvStream>(
         }
         loop {
             match frames.next().map_err(|_| GroupError::TooLarge)? {
-                Some(FrameEvent::Begin { size }) => group.begin_frame(FrameMeta::sized(size))?,
-                Some(FrameEvent::Payload(payload)) => group.append_payload(payload)?,
+                Some(FrameEvent::Begin { size }) => group.begin(size)?,
+                Some(FrameEvent::Payload(payload)) => group.append(payload)?,
                 Some(FrameEvent::End) => {}
                 None => break,
             }

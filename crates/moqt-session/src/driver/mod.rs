@@ -86,6 +86,7 @@ pub(crate) fn start<C: Connection>(
         bitrate: Bitrate::default(),
         sampling: false,
         flushers: Vec::new(),
+        leavers: Vec::new(),
         writers: BTreeSet::new(),
         leaving: None,
         closing: false,
@@ -130,6 +131,8 @@ struct Driver<C: Connection> {
     sampling: bool,
     /// Who waits until nothing is on its way.
     flushers: Vec<oneshot::Sender<()>>,
+    /// Who waits until the peer takes nothing.
+    leavers: Vec<oneshot::Sender<()>>,
     /// Requests whose half has a writer.
     writers: BTreeSet<RequestId>,
     /// Whether the session is being left, and how.
@@ -237,6 +240,11 @@ impl<C: Connection> Driver<C> {
                     let _ = flusher.send(());
                 }
             }
+            if !self.leavers.is_empty() && !self.is_asked() {
+                for leaver in self.leavers.drain(..) {
+                    let _ = leaver.send(());
+                }
+            }
             let done = if self.reporting.is_empty() {
                 waited = 0;
                 self.next_done().await
@@ -261,6 +269,11 @@ impl<C: Connection> Driver<C> {
             }
         };
         self.end(error);
+    }
+
+    /// Whether the peer is being served.
+    fn is_asked(&self) -> bool {
+        self.uses.values().any(|used| matches!(used, Use::Serving(_) | Use::FetchServing(_)))
     }
 
     /// Waits for something to be done. Streams get their turn to write when nothing else is ready.

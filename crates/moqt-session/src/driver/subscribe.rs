@@ -11,10 +11,10 @@ use super::{Done, Driver, Use, ingest};
 use crate::{
     error::{PeerMisbehaved, Reason, RequestError, TrackError},
     model::{
-        AnnounceProducer, Announced, CreateGroupError, Retention, Start, TrackConsumer, TrackProducer, now,
+        AnnounceProducer, Announced, CreateGroupError, Retention, Start, TrackConsumer, TrackSource, now,
     },
     proto::{Gap, Info, Refused, RequestId, SendOrder, Subscribe},
-    session::{Caller, Command, Granted, Reply},
+    session::{Caller, Command, Granted, Into, Reply},
 };
 
 /// Where the answer to a question goes.
@@ -23,7 +23,7 @@ pub(super) type InfoReply = oneshot::Sender<Result<Info, RequestError>>;
 /// One subscription of ours.
 #[derive(Debug)]
 pub(super) struct Wish {
-    track: TrackProducer,
+    track: TrackSource,
     first: Option<u64>,
     last: Option<u64>,
     /// What the subscriber wants most.
@@ -38,7 +38,7 @@ pub(super) struct Wish {
     /// Whether somebody waits for what is missing to be too old.
     settling: bool,
     /// Taken when the answer comes; the consumer keeps the track in use until then.
-    pending: Option<(oneshot::Sender<Result<Granted, RequestError>>, TrackConsumer)>,
+    pending: Option<(Reply<Granted>, Option<TrackConsumer>)>,
 }
 
 impl Wish {
@@ -104,12 +104,13 @@ impl<C: Connection> Driver<C> {
             Some(Command::Close) => self.close(),
             // Behind everything that is ready now.
             Some(Command::Flush { reply }) => self.spawn(async move { Done::Flush(reply) }),
+            Some(Command::Unasked { reply }) => self.leavers.push(reply),
             Some(Command::Bitrate(bits)) => self.set_bitrate(bits),
             Some(Command::Drain { url, patience, reply }) => {
                 let _ = reply.send(self.drain(url, patience));
             }
-            Some(Command::Subscribe { wish, retention, reply, caller }) => {
-                self.subscribe(wish, retention, reply, caller);
+            Some(Command::Subscribe { wish, into, reply, caller }) => {
+                self.subscribe(wish, into, reply, caller);
             }
             Some(Command::Update { request, update, reply }) => {
                 let result = self.endpoint.update(request, update);
@@ -154,25 +155,46 @@ impl<C: Connection> Driver<C> {
         self.wait_for(commands);
     }
 
-    fn subscribe(&mut self, wish: Subscribe, retention: Retention, reply: Reply<Granted>, caller: Caller) {
+    fn subscribe(&mut self, wish: Subscribe, into: Into, reply: Reply<Granted>, caller: Caller) {
         let (first, last, max_age, name) = (wish.first, wish.last, wish.max_age, wish.name.clone());
         let rank = (wish.priority, wish.order);
         let request = match self.endpoint.subscribe(wish) {
             Ok(request) => request,
             Err(error) => {
+                // A source of a track is none from here on.
+                drop(into);
                 let _ = reply.send(Err(error));
                 return;
             }
         };
         debug!(request = request.0, track = %name, "subscribe");
-        let max_age = max_age.map_or(retention.max_age, |age| age.min(retention.max_age));
-        let retention = Retention { max_age, ..retention };
-        let track = TrackProducer::incoming(name, retention, &self.limits.cache);
-        let consumer = track.consume();
-        let consumer = first.map_or(consumer.clone(), |first| consumer.reader(Start::At(first)));
-        self.watch_use(request, track.clone());
+        let (track, consumer) = match into {
+            Into::New(retention) => {
+                let max_age = max_age.map_or(retention.max_age, |age| age.min(retention.max_age));
+                let retention = Retention { max_age, ..retention };
+                let (source, track) = TrackSource::only(name, retention, &self.limits.cache);
+                let consumer = track.consume();
+                let consumer = first.map_or(consumer.clone(), |first| consumer.reader(Start::At(first)));
+                self.watch_use(request, &source);
+                (source, Some(consumer))
+            }
+            Into::Merged(source, held) => {
+                let ended = source.unused();
+                self.spawn(async move {
+                    tokio::select! {
+                        biased;
+                        _ = held => {}
+                        () = ended => {}
+                    }
+                    Done::Unused(request)
+                });
+                (source, None)
+            }
+        };
         self.watch_caller(request, caller);
-        track.begins_at(first.unwrap_or(0));
+        if first.is_some() || !track.is_shared() {
+            track.begins_at(first.unwrap_or(0));
+        }
         let wish = Wish {
             track,
             first,
@@ -205,9 +227,10 @@ impl<C: Connection> Driver<C> {
         }
     }
 
-    fn watch_use(&self, request: RequestId, track: TrackProducer) {
+    fn watch_use(&self, request: RequestId, track: &TrackSource) {
+        let unused = track.unused();
         self.spawn(async move {
-            track.unused().await;
+            unused.await;
             Done::Unused(request)
         });
     }
@@ -216,7 +239,7 @@ impl<C: Connection> Driver<C> {
     pub(super) fn unused(&mut self, request: RequestId) {
         match self.uses.get(&request) {
             Some(Use::Wish(wish)) if !wish.track.end_if_unused() => {
-                self.watch_use(request, wish.track.clone());
+                self.watch_use(request, &wish.track);
             }
             _ => self.endpoint.cancel(request),
         }
@@ -236,7 +259,7 @@ impl<C: Connection> Driver<C> {
         }
         if let Some((reply, track)) = wish.pending.take() {
             let track = match (wish.first, latest) {
-                (None, Some(latest)) => track.reader(Start::At(latest)),
+                (None, Some(latest)) => track.map(|track| track.reader(Start::At(latest))),
                 _ => track,
             };
             // Where the caller has gone, the track drops with the answer and is unused.
@@ -311,7 +334,7 @@ impl<C: Connection> Driver<C> {
             "request over"
         );
         match self.uses.remove(&request) {
-            Some(Use::Wish(wish)) if result.is_ok() && wish.track.readers() > 0 => {
+            Some(Use::Wish(wish)) if result.is_ok() && wish.track.is_used() => {
                 // What the peer's stack has acknowledged may not have reached us yet.
                 let groups = wish.groups;
                 self.uses.insert(request, Use::Late(wish));
@@ -353,7 +376,7 @@ impl<C: Connection> Driver<C> {
 
     pub(super) fn late_over(&mut self, request: RequestId, before: u64) {
         let Some(Use::Late(wish)) = self.uses.get(&request) else { return };
-        if wish.groups > before && wish.track.readers() > 0 {
+        if wish.groups > before && wish.track.is_used() {
             return self.wait_for_late(request, wish.groups);
         }
         wish.finish();
@@ -437,13 +460,21 @@ impl<C: Connection> Driver<C> {
                             });
                             return;
                         }
+                        // Others brought it, or it is not wanted any more.
+                        Err(_) if wish.track.is_shared() => {
+                            self.finish_if_complete(request);
+                            Reason::Cancelled
+                        }
                         Err(CreateGroupError::Duplicate(_)) => Reason::Duplicate,
                         Err(_) => Reason::Cancelled,
                     }
                 }
             }
-            // Late, or never ours; never fatal. Spec: digest 5.3.
-            _ => Reason::Cancelled,
+            // Late, or never ours; one is never fatal. Spec: digest 5.3.
+            _ => {
+                self.endpoint.stray_group(now());
+                Reason::Cancelled
+            }
         };
         stream.stop(self.dialect.code(refused));
     }

@@ -1,5 +1,6 @@
 //! A group: frames in order, written once, read by many.
 
+mod pen;
 mod reader;
 
 use std::{
@@ -23,7 +24,7 @@ use super::{
 use crate::error::{GroupError, Reason};
 
 pub use self::reader::GroupConsumer;
-pub(crate) use self::reader::Part;
+pub(crate) use self::{pen::Pen, reader::Part};
 
 /// A payload slice shorter than this is copied when it is kept: it may hold more of what the caller has alive.
 const COPY_BELOW: usize = 512;
@@ -75,6 +76,8 @@ struct State {
     payload: u64,
     end: Option<Result<(), GroupError>>,
     ended_at: Option<Instant>,
+    /// Who writes, where that may be several.
+    writers: Vec<pen::Writer>,
     readers: WaitList,
     /// Who waits for the end of retention alone, so that payload does not wake them.
     expiry: WaitList,

@@ -1,4 +1,4 @@
-//! Tracks, groups and frames: one writer, many readers, each with a cursor of its own.
+//! Tracks, groups and frames: written once, read by many, each with a cursor of its own.
 //!
 //! Nothing here knows a wire or a connection. Payload is [`Bytes`](bytes::Bytes) that writer and readers
 //! share; a reader costs a cursor, whatever the bitrate.
@@ -21,10 +21,11 @@ pub use announced::{AnnounceConsumer, AnnounceProducer, Announced, Interest};
 pub use budget::CacheBudget;
 pub(crate) use clock::now;
 pub use frame::{FrameConsumer, FrameMeta, FrameProducer};
-pub(crate) use group::Part;
 pub use group::{GroupConsumer, GroupKey, GroupProducer};
+pub(crate) use group::{Part, Pen};
 pub use ordered::{OrderedGroups, OrderedItem};
 pub(crate) use ranges::Runs;
 pub(crate) use terms::Lifetime;
 pub use terms::{CreateGroupError, Retention, Start, TrackEvent, TrackInfo};
-pub use track::{TrackConsumer, TrackProducer, WeakTrack};
+pub(crate) use track::{FeedState, Mending, TrackSource};
+pub use track::{Gate, MergedTrack, TrackConsumer, TrackProducer, WeakTrack};

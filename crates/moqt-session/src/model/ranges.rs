@@ -62,6 +62,25 @@ impl Runs {
         first > last || self.before(first).is_some_and(|(_, end)| end >= last)
     }
 
+    /// Which of `first` to `last` are there, as runs in order.
+    pub(crate) fn within(&self, first: u64, last: u64) -> Vec<(u64, u64)> {
+        let start = self.before(first).map_or(first, |(start, _)| start);
+        self.runs
+            .range(start..)
+            .take_while(|(start, _)| **start <= last)
+            .map(|(&start, &end)| (start.max(first), end.min(last)))
+            .filter(|(start, end)| start <= end)
+            .collect()
+    }
+
+    /// Adds whatever lies between the two lowest runs, so that there is one run less.
+    pub(crate) fn join_lowest(&mut self) {
+        let mut ends = self.runs.iter().map(|(&first, &last)| (first, last));
+        if let (Some((first, _)), Some((_, last))) = (ends.next(), ends.next()) {
+            self.insert(first, last);
+        }
+    }
+
     /// The runs in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
         self.runs.iter().map(|(&first, &last)| (first, last))
@@ -187,7 +206,12 @@ mod tests {
             let absent = (0..100).filter(|number| !model.contains(number)).collect();
             if first <= last {
                 prop_assert_eq!(set.missing(first, last), runs(&absent, first, last));
+                prop_assert_eq!(set.within(first, last), runs(&model, first, last));
             }
+            let mut joined = set.clone();
+            joined.join_lowest();
+            prop_assert_eq!(joined.len(), set.len().max(2) - 1 - usize::from(set.len() == 0));
+            prop_assert!(model.iter().all(|&number| joined.contains(number)));
             prop_assert_eq!(set.contains(first), model.contains(&first));
             prop_assert_eq!(set.covers(first, last), (first..=last).all(|number| model.contains(&number)));
         }

@@ -13,6 +13,8 @@ use super::*;
 use crate::error::{GroupError, Reason, TrackError};
 
 mod cache;
+mod gate;
+mod merge;
 mod names;
 
 fn producer(retention: Retention) -> TrackProducer {
@@ -246,8 +248,9 @@ fn an_older_group_that_comes_late_is_for_those_who_started_before_it() {
 
 #[test]
 fn a_reader_of_the_latest_waits_for_the_one_that_the_publisher_named() {
-    let track = producer(Retention::default());
-    track.set_latest(7);
+    let (source, track) =
+        TrackSource::only("cam/video".parse().unwrap(), Retention::default(), &CacheBudget::unlimited());
+    source.set_latest(7);
     let mut reader = track.consume();
     assert_eq!((reader.start(), reader.latest()), (Some(7), Some(7)));
     for sequence in [6, 8, 7] {

@@ -1,6 +1,9 @@
 //! A track: groups as they come, kept for as long as [`Retention`] says.
 
+mod gate;
+mod merge;
 mod reader;
+mod source;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,6 +14,7 @@ use std::{
 use moqt_wire::FullTrackName;
 use tokio::time::Instant;
 
+use self::merge::Sources;
 use super::{
     budget::{Account, CacheBudget, Holder},
     clock::now,
@@ -21,7 +25,15 @@ use super::{
 };
 use crate::error::{Reason, TrackError};
 
-pub use self::reader::{TrackConsumer, WeakTrack};
+pub use self::{
+    gate::Gate,
+    merge::MergedTrack,
+    reader::{TrackConsumer, WeakTrack},
+};
+pub(crate) use self::{
+    merge::Mending,
+    source::{FeedState, TrackSource},
+};
 
 /// Numbers that will not come.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +61,14 @@ enum Feed {
     Local,
     /// A peer, whose groups overtake each other.
     Remote,
+    /// Several peers, one after the other or at once.
+    Merged,
+}
+
+impl Feed {
+    fn is_peer(self) -> bool {
+        self != Self::Local
+    }
 }
 
 #[derive(Debug)]
@@ -74,7 +94,9 @@ struct State {
     end: Option<Result<(), TrackError>>,
     readers: WaitList,
     consumers: usize,
-    /// The producer's side, waiting for readers to come or go.
+    /// Who feeds a merged track.
+    sources: Sources,
+    /// The producer's side, waiting for readers or sources to come or go.
     changed: WaitList,
 }
 
@@ -160,6 +182,35 @@ impl TrackShared {
             };
             state.add_gap(first, last, Reason::NotFound, now);
         }
+    }
+
+    fn insert(self: &Arc<Self>, state: &mut State, sequence: u64) -> Arc<GroupShared> {
+        let group = GroupShared::new(
+            GroupKey::whole(sequence),
+            &self.retention,
+            Arc::clone(&self.account),
+            self.feed.is_peer(),
+            Arc::downgrade(self),
+        );
+        let at = now();
+        let given_up = state.holes.within(sequence, sequence).is_empty();
+        let place = state.place();
+        state.groups.insert(sequence, Held { group: Arc::clone(&group), place, given_up });
+        state.holes.settle(sequence, sequence, at);
+        if state.latest < Some(sequence) {
+            // The one before it may stand still from now on.
+            let before =
+                state.latest.replace(sequence).and_then(|before| state.groups.get(&before)?.place.into());
+            if let Some((_, since)) = before.and_then(|place| state.running.get_mut(&place)) {
+                *since = at;
+            }
+        }
+        state.arrivals.insert(place, Arc::clone(&group));
+        state.running.insert(place, (0, at));
+        self.evict(state, at);
+        self.account.has_spare(state.arrivals.len() > 1);
+        state.readers.wake();
+        group
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
@@ -298,6 +349,9 @@ impl Drop for Alive {
 fn end(shared: &TrackShared, how: Result<(), TrackError>) {
     let mut state = shared.lock();
     if state.end.is_none() {
+        if shared.feed == Feed::Merged {
+            shared.end_cut_groups(&mut state, &how);
+        }
         if how.is_ok() {
             shared.give_up(&mut state, now(), |_, _| true);
         }
@@ -352,6 +406,7 @@ impl TrackProducer {
                 end: None,
                 readers: WaitList::default(),
                 consumers: 0,
+                sources: Sources::default(),
                 changed: WaitList::default(),
             }),
         });
@@ -378,7 +433,7 @@ impl TrackProducer {
         let Some(next) = next.filter(|_| state.end.is_none()) else {
             return GroupProducer::refused(next.unwrap_or(u64::MAX), &self.shared.retention);
         };
-        let group = self.insert(&mut state, next);
+        let group = GroupProducer::new(self.shared.insert(&mut state, next));
         drop(state);
         group.keep_within_budget();
         group
@@ -401,39 +456,10 @@ impl TrackProducer {
         if state.groups.contains_key(&sequence) {
             return Err(CreateGroupError::Duplicate(sequence));
         }
-        let group = self.insert(&mut state, sequence);
+        let group = GroupProducer::new(self.shared.insert(&mut state, sequence));
         drop(state);
         group.keep_within_budget();
         Ok(group)
-    }
-
-    fn insert(&self, state: &mut State, sequence: u64) -> GroupProducer {
-        let group = GroupShared::new(
-            GroupKey::whole(sequence),
-            &self.shared.retention,
-            Arc::clone(&self.shared.account),
-            self.shared.feed == Feed::Remote,
-            Arc::downgrade(&self.shared),
-        );
-        let at = now();
-        let given_up = state.holes.within(sequence, sequence).is_empty();
-        let place = state.place();
-        state.groups.insert(sequence, Held { group: Arc::clone(&group), place, given_up });
-        state.holes.settle(sequence, sequence, at);
-        if state.latest < Some(sequence) {
-            // The one before it may stand still from now on.
-            let before =
-                state.latest.replace(sequence).and_then(|before| state.groups.get(&before)?.place.into());
-            if let Some((_, since)) = before.and_then(|place| state.running.get_mut(&place)) {
-                *since = at;
-            }
-        }
-        state.arrivals.insert(place, Arc::clone(&group));
-        state.running.insert(place, (0, at));
-        self.shared.evict(state, at);
-        self.shared.account.has_spare(state.arrivals.len() > 1);
-        state.readers.wake();
-        GroupProducer::new(group)
     }
 
     /// Says that the groups from `first` to `last` will not come. Of a group that is there it says that it stays
@@ -451,7 +477,7 @@ impl TrackProducer {
         for (&sequence, held) in state.groups.range_mut(first..=last).filter(|(_, held)| !held.given_up) {
             // A peer whose stream was read to its end may not have heard of it, and give the group up: then it is
             // here all the same. One that is still read ends, so that it is not whole after all.
-            if self.shared.feed == Feed::Remote && !held.group.give_up(reason) {
+            if self.shared.feed.is_peer() && !held.group.give_up(reason) {
                 continue;
             }
             held.given_up = true;
@@ -469,29 +495,6 @@ impl TrackProducer {
         self.shared.lock().info = info;
     }
 
-    /// Says which group is the newest, before it has come. Readers of the latest start there.
-    pub(crate) fn set_latest(&self, sequence: u64) {
-        self.shared.lock().told = Some(sequence);
-    }
-
-    /// Says that nothing before `first` will come.
-    pub(crate) fn begins_at(&self, first: u64) {
-        if let Some(last) = first.checked_sub(1) {
-            self.gap(0, last, Reason::NotFound);
-        }
-    }
-
-    /// Whether each group from `first` to `last` has begun, or will not come.
-    pub(crate) fn is_settled(&self, first: u64, last: u64) -> bool {
-        self.shared.lock().holes.within(first, last).is_empty()
-    }
-
-    /// Gives up what has been missing for too long, and says when more of it will have been.
-    pub(crate) fn settle(&self) -> Option<Instant> {
-        self.shared.settle();
-        self.shared.due()
-    }
-
     /// Ends the track for good. Readers read what is there and then see the end.
     pub fn finish(&self) {
         end(&self.shared, Ok(()));
@@ -500,10 +503,6 @@ impl TrackProducer {
     /// Ends the track with a reason.
     pub fn abort(&self, reason: Reason) {
         end(&self.shared, Err(TrackError::Ended(reason)));
-    }
-
-    pub(crate) fn fail(&self, error: TrackError) {
-        end(&self.shared, Err(error));
     }
 
     /// A reader that starts at the newest group.
@@ -553,11 +552,6 @@ impl TrackProducer {
             Poll::Pending
         })
         .await;
-    }
-
-    /// What the publisher says of the track.
-    pub(crate) fn info(&self) -> TrackInfo {
-        self.shared.lock().info
     }
 
     /// Gives up a group that has not come whole.

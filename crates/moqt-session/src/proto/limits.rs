@@ -25,8 +25,8 @@ pub struct Limits {
     pub payload_bytes_per_second: u64,
     /// What the peer may ask and send together with all sessions that are given a clone of the same allowance.
     pub source: Allowance,
-    /// Requests of the peer that are refused at a limit, or broke a rule, in a second; those of ten seconds may come at
-    /// once. More of them end the session.
+    /// Requests of the peer that are refused at a limit or broke a rule, and groups that belong to no subscription, in a
+    /// second; those of ten seconds may come at once. More of them end the session.
     pub refusals_per_second: u32,
     /// Subscriptions of the peer that are open at a time.
     pub subscriptions: usize,

@@ -132,6 +132,12 @@ impl Endpoint {
         self.turn_down("group streams")
     }
 
+    /// A group came that belongs to no subscription. Some do after one has ended; many are a flood.
+    pub(crate) fn stray_group(&mut self, now: Instant) {
+        self.rates.now = Some(now);
+        self.strike();
+    }
+
     /// A limit was reached: something of the peer is not taken.
     pub(super) fn turn_down(&mut self, limit: &'static str) -> Refused {
         self.limits.meters.reaches(limit);

@@ -10,7 +10,7 @@ use std::{
 use moqt_wire::FullTrackName;
 use tokio::time::Instant;
 
-use super::{Gap, State, TrackShared};
+use super::{Gap, State, TrackShared, gate::Closed};
 use crate::{
     error::{Reason, TrackError},
     meters::Meters,
@@ -42,6 +42,7 @@ impl TrackShared {
             place: Place::default(),
             lifetime: None,
             meters: None,
+            gate: None,
         }
     }
 }
@@ -55,7 +56,7 @@ impl TrackShared {
 /// slow one finds groups [expired](crate::GroupError::Expired) and goes on with what is there.
 #[derive(Debug)]
 pub struct TrackConsumer {
-    shared: Arc<TrackShared>,
+    pub(super) shared: Arc<TrackShared>,
     /// Place in the order of arrival.
     next: u64,
     /// Groups below it are not for this reader.
@@ -72,6 +73,8 @@ pub struct TrackConsumer {
     /// How long a group is of use to the peer that is served, and where it is counted what it is sent.
     lifetime: Option<Lifetime>,
     meters: Option<Meters>,
+    /// Ends this reader before the track does.
+    pub(super) gate: Option<Closed>,
 }
 
 impl TrackConsumer {
@@ -99,10 +102,12 @@ impl TrackConsumer {
         self.shared.account.held()
     }
 
-    /// Another reader of the same track, that starts at `start`.
+    /// Another reader of the same track, that starts at `start`, behind the same [`Gate`](crate::Gate).
     #[must_use]
     pub fn reader(&self, start: Start) -> Self {
-        self.shared.consumer(&mut self.shared.lock(), start)
+        let mut reader = self.shared.consumer(&mut self.shared.lock(), start);
+        reader.gate.clone_from(&self.gate);
+        reader
     }
 
     /// The first group number that this reader takes; `None` for whatever comes first, on a track that was empty.
@@ -165,6 +170,9 @@ impl TrackConsumer {
     pub fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Result<Option<TrackEvent>, TrackError>> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
+        if let Some(reason) = self.gate.as_ref().and_then(|gate| gate.get()) {
+            return Poll::Ready(Err(TrackError::Ended(*reason)));
+        }
         loop {
             if let Some(floor) = self.floor
                 && (self.next < state.trimmed || self.synced.is_none_or(|(_, then)| then != floor))
@@ -290,6 +298,7 @@ impl Clone for TrackConsumer {
             place: Place::default(),
             lifetime: self.lifetime.clone(),
             meters: self.meters.clone(),
+            gate: self.gate.clone(),
         }
     }
 }

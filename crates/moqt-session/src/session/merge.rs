@@ -1,0 +1,172 @@
+//! Subscriptions and fetches that go into a track with several sources.
+
+use std::convert::Infallible;
+
+use moqt_wire::Priority;
+use tokio::sync::{oneshot, watch};
+
+use super::{FetchOptions, Granted, Into, SubscribeOptions, Subscriber, Updates};
+use crate::{
+    error::{GroupError, Reason, RequestError, TrackError},
+    model::{FeedState, GroupConsumer, Mending, MergedTrack, Part, TrackInfo, TrackSource},
+    proto::{Info, SubscribeUpdate},
+};
+
+/// Why the rest of a group was not fetched.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchIntoError {
+    /// Nothing of it is missing, or it was given up already.
+    #[error("nothing of the group is missing")]
+    NotMissing,
+    /// It could not be asked for.
+    #[error("cannot fetch")]
+    Request(#[from] RequestError),
+    /// It did not come to its end.
+    #[error("the rest of the group did not come")]
+    Group(#[from] GroupError),
+}
+
+impl Subscriber {
+    /// Asks for a track whose groups go into `track`, beside those of its other sources, and waits for the answer.
+    ///
+    /// From the call on, it counts as one that may bring what is missing from [`SubscribeOptions::first`] on. Of the
+    /// options, the retention is not used: the track has its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`subscribe`](Self::subscribe). The track does not end with them.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancelled, it unsubscribes.
+    pub async fn subscribe_into(
+        &self,
+        track: &MergedTrack,
+        options: SubscribeOptions,
+    ) -> Result<Feed, RequestError> {
+        let (source, state) = TrackSource::of(track);
+        let (held, holding) = oneshot::channel();
+        let (wish, into) = (options.wish(track.name().clone()), Into::Merged(source, holding));
+        let (Granted { info, .. }, updates) = self.ask_for_track(wish, into).await?;
+        Ok(Feed { info, updates, state, _held: held })
+    }
+
+    /// Fetches what is missing of one group into `track`: from the first frame on that is not there whole. Returns
+    /// when the group is whole. From the first poll on, the group is not given up as long as this runs.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not whole, as far as this fetch goes; others may bring it yet.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancelled, it gives the fetch up.
+    ///
+    /// Spec: transfork-03 "FETCH".
+    pub async fn fetch_into(
+        &self,
+        track: &MergedTrack,
+        group: u64,
+        priority: Priority,
+    ) -> Result<(), FetchIntoError> {
+        let mut mending = track.mend(group).ok_or(FetchIntoError::NotMissing)?;
+        let options = FetchOptions { priority, first_frame: mending.frame, retention: track.retention() };
+        let fetched = self.fetch(track.name().clone(), group, options).await;
+        let fetched = match fetched {
+            Ok(fetched) => fetched,
+            Err(error) => {
+                mending.pen.end(GroupError::Reset(Reason::NotFound));
+                return Err(error.into());
+            }
+        };
+        match mending.fill(fetched.into_group()).await {
+            // Others were quicker.
+            Ok(()) | Err(GroupError::Finished) => Ok(()),
+            Err(error) => {
+                mending.pen.end(error.clone());
+                Err(error.into())
+            }
+        }
+    }
+}
+
+impl Mending {
+    async fn fill(&mut self, mut group: GroupConsumer) -> Result<(), GroupError> {
+        loop {
+            let part = std::future::poll_fn(|cx| group.poll_part(cx, false));
+            let part = tokio::select! {
+                biased;
+                part = part => part?,
+                error = self.pen.let_go() => return Err(error),
+            };
+            match part {
+                Some(Part::Frame(meta)) => self.pen.begin_frame(meta)?,
+                Some(Part::Chunk(chunk)) => self.pen.append_payload(chunk)?,
+                None => return self.pen.complete(),
+            }
+        }
+    }
+}
+
+/// One subscription that feeds a [`MergedTrack`]. Dropped, it unsubscribes, and is a source of the track no more.
+#[derive(Debug)]
+pub struct Feed {
+    info: Info,
+    updates: Updates,
+    state: watch::Receiver<FeedState>,
+    _held: oneshot::Sender<Infallible>,
+}
+
+impl Feed {
+    /// What the publisher said of the track when it accepted.
+    #[must_use]
+    pub fn info(&self) -> TrackInfo {
+        self.info.track
+    }
+
+    /// The newest group when the publisher accepted; 0 may stand for none.
+    #[must_use]
+    pub fn latest(&self) -> Option<u64> {
+        self.info.latest
+    }
+
+    /// Changes priority, order or range. A range can only become narrower.
+    ///
+    /// # Errors
+    ///
+    /// As [`Subscriber::subscribe`].
+    pub async fn update(&self, update: SubscribeUpdate) -> Result<(), RequestError> {
+        self.updates.send(update).await
+    }
+
+    /// Waits for the end of this source, not of the track: fine, if the publisher finished the track or all of the range
+    /// has come. May be called again. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// Why it brings no more.
+    pub async fn ended(&mut self) -> Result<(), TrackError> {
+        match self.state.wait_for(|state| state.end.is_some()).await {
+            Ok(state) => state.end.clone().unwrap_or(Ok(())),
+            Err(_) => Err(TrackError::Ended(Reason::Cancelled)),
+        }
+    }
+
+    /// Waits until a group has come from here that is not older than what others brought, or the end. Cancel safe.
+    pub async fn delivers(&mut self) {
+        let _ = self.state.wait_for(|state| state.delivers || state.end.is_some()).await;
+    }
+
+    /// Whether a group has come from here that was not older than what others had brought.
+    #[must_use]
+    pub fn has_delivered(&self) -> bool {
+        self.state.borrow().delivers
+    }
+
+    /// Whether nothing more comes from here.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.state.borrow().end.is_some()
+    }
+}
