@@ -162,9 +162,10 @@ export class Player {
     [this.video, this.audio] = [can(video), can(audio)];
     if (this.#closed) return;
     this.tell({ type: "renditions", video: this.video, audio: this.audio });
-    if (cannot.length > 0)
-      this.notice(`cannot be played here: ${cannot.map(({ name, codec, container }) => `${name} (${codec}, ${container})`).join(", ")}`);
-    if (this.video.length + this.audio.length === 0) throw new Error("the catalog has nothing that can be played here");
+    const words = cannot.map(({ name, codec, container }) => `${name} (${codec}, ${container})`).join(", ");
+    if (words !== "") this.notice(`cannot be played here: ${words}`);
+    if (this.video.length + this.audio.length === 0)
+      throw new Error("the catalog has nothing that can be played here");
     const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
     const [audioNow] = this.audio;
     if (!same(this.#sound?.rendition, audioNow)) {

@@ -17,8 +17,8 @@ export class Quality {
   #trial;
 
   /**
-   * `index` of `count` renditions plays, `coming` is that on its way, if one is; `dropped` is the number of groups that
-   * were, and `late` how long the picture that is shown has been due.
+   * `index` of `count` renditions plays, `coming` is that on its way, if one is; `dropped` is the number of groups
+   * that were, and `late` how long the picture that is shown has been due.
    */
   decide({ now, index, count, coming, dropped, late }) {
     this.#points.push({ now, dropped });

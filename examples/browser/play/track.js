@@ -8,7 +8,8 @@ export class Track {
   bytes = 0;
   #subscription;
   #over = false;
-  /** `path` is that of the track, `wish` what to subscribe with; `onEnd` gets the error, or nothing where the track is finished. */
+  /** `path` is that of the track, `wish` what to subscribe with. `onEnd` gets the error, or nothing where the track is
+   *  finished. */
   constructor(session, path, rendition, { onFrame, onEnd, ...wish }) {
     Object.assign(this, { rendition, onFrame });
     const over = (error) => { if (!this.#over) onEnd(error); };

@@ -7,6 +7,8 @@ import { Player } from "./player.js";
 const [REPORT, SOON, LATE] = [250, 500, 8000];
 /** Milliseconds before a broadcast that has ended, and is announced all the same, is tried again. */
 const AGAIN = 3000;
+/** Microseconds that sound has to be there before the worklet asks for it. */
+const MARGIN = 15_000;
 /** Most broadcasts that are listed. */
 const MOST = 500;
 
@@ -113,7 +115,10 @@ const HANDLERS = {
   canvas: (message) => { canvas = message.canvas; },
   port: (message) => {
     port = message.port;
-    port.onmessage = ({ data }) => { heard = data; };
+    port.onmessage = ({ data }) => {
+      heard = data;
+      if (player) player.clock.lead = data.device + MARGIN;
+    };
   },
   connect,
   watch: (message) => {

@@ -28,7 +28,8 @@ const pictureOn = (page, screenshot) => page.evaluate(async (base64) => {
 }, screenshot.toString("base64"));
 
 /** Waits until an element of the page says so. */
-const says = (page, element, words) => page.locator(element, { hasText: words }).first().waitFor({ state: "attached" });
+const says = (page, element, words) =>
+  page.locator(element, { hasText: words }).first().waitFor({ state: "attached" });
 
 /** The figures that the page shows. */
 const figures = (page) => page.evaluate(() => {
@@ -39,6 +40,17 @@ const figures = (page) => page.evaluate(() => {
   const [, p50, , p99] = numbers("to-decode");
   return { decoded, shown, heard, played, p50, p99, toDecode: text("to-decode"), toScreen: text("to-screen") };
 });
+
+/** What ffmpeg is given, what it is to write, and codecs between: pictures in order, out of order, and others. */
+const INPUT = ["-loglevel", "error", "-re", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=30", "-f", "lavfi",
+  "-i", "sine=frequency=440:sample_rate=48000", "-t", "20", "-g", "30"];
+const OUTPUT = ["-f", "mp4", "-movflags", "cmaf+separate_moof+skip_trailer", "-frag_duration", "1", "-"];
+const ENCODED = {
+  "H.264 and AAC of ffmpeg": { codec: "avc1",
+    args: ["-c:v", "libx264", "-preset", "veryfast", "-bf", "2", "-c:a", "aac"] },
+  "VP9 and Opus of ffmpeg": { codec: "vp09",
+    args: ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libopus"] },
+};
 
 /** Milliseconds in which 100 pictures and 3 s of sound have to be there, from when the page is asked for. */
 const IN_TIME = 8000;
@@ -105,11 +117,30 @@ export const cases = {
     await plays(test, "loss", page, opened);
   },
 
+  ...Object.fromEntries(Object.entries(ENCODED).map(([what, { args, codec }]) => [what, async (test) => {
+    const publisher = test.moqt("pub", test.url, `demo/${codec}`, "--format", "fmp4");
+    const source = test.tool("ffmpeg", ...INPUT, ...args, ...OUTPUT);
+    if (!source) return test.say("not run: there is no ffmpeg");
+    source.child.stdout.pipe(publisher.child.stdin);
+    const page = await open(test, { play: `demo/${codec}` });
+    await page.locator("#mute").click();
+    await says(page, "#state", `Playing demo/${codec}`);
+    await page.waitForFunction(() => {
+      const [pictures, sound] = ["pictures", "sound-figures"].map((id) => document.getElementById(id).textContent);
+      return Number.parseInt(pictures) >= 60 && Number.parseFloat(/, ([\d.]+) s played/.exec(sound)?.[1]) > 1;
+    });
+    test.say(`${await page.locator("#pictures").textContent()}; ${await page.locator("#sound-figures").textContent()}`);
+    assert.match(await page.locator("#quality").textContent(), new RegExp(codec));
+    await test.keep(page, codec);
+    assert.ok(await page.locator("#notice").isHidden(), await page.locator("#notice").textContent());
+  }])),
+
   "a way that is too narrow": async (test) => {
     test.moqt("pub", test.url, "demo/narrow", "--format", "test");
     const way = test.start("impair", "--to", test.address, "--down", "rate=2.6M,queue=50000,delay=5ms");
     const [address] = await way.says(/[\d.]+:\d+/);
-    const page = await open(test, { play: "demo/narrow", relay: `https://${address}/`, fingerprint: test.fingerprint });
+    const { fingerprint } = test;
+    const page = await open(test, { play: "demo/narrow", relay: `https://${address}/`, fingerprint });
     // What is behind is given up, so that the small rendition takes over soon, and is new.
     await says(page, "#rendition", /^video-low at priority 140$/);
     await page.waitForFunction(() => document.getElementById("picture").width === 320);
@@ -223,8 +254,9 @@ export const cases = {
       publish("wrong/many", { video: { renditions: many } });
       publish("wrong/codec", { video: { renditions: { v: { codec: "none.1" } } } });
       publish("wrong/empty", {});
-      publish("wrong/track", { video: { renditions: { "not-there": { codec: "jpeg", container: { kind: "loc" } } } } });
-      publish("wrong/frames", { video: { renditions: { v: { codec: "jpeg", container: { kind: "loc" } } } } });
+      const jpeg = { codec: "jpeg", container: { kind: "loc" } };
+      publish("wrong/track", { video: { renditions: { "not-there": jpeg } } });
+      publish("wrong/frames", { video: { renditions: { v: jpeg } } });
       const track = session.publish("wrong/frames/v", { keep: 2 });
       setInterval(() => track.write(Uint8Array.of(0x40, 0xff, 1)), 200);
     }, test.url);

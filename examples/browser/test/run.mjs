@@ -5,6 +5,7 @@
  *
  * `cargo xtask interop browser` builds the programs, installs the modules and calls this.
  */
+import { spawnSync } from "node:child_process";
 import { createRequire } from "node:module";
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
@@ -48,6 +49,14 @@ class Context {
 
   start(program, ...args) {
     const process = new Process(programs[program], args);
+    this.#processes.push(process);
+    return process;
+  }
+
+  /** A program of the machine, if it is there. */
+  tool(program, ...args) {
+    if (spawnSync(program, ["-version"]).error) return undefined;
+    const process = new Process(program, args);
     this.#processes.push(process);
     return process;
   }
