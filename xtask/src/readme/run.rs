@@ -42,7 +42,8 @@ pub(super) fn all(page: &str, blocks: &[Block]) -> Result<()> {
         }
         println!("--- {page}:{}: ok ({})", block.line, watch.show());
     }
-    // clients first: a server that ends earlier would take them along
+    // clients first, and what was started later: a server that ends earlier would take them along
+    background.reverse();
     background.sort_by_key(|process| matches!(process.block.mode, Mode::Serve { .. }));
     for process in background {
         process.finish()?;
