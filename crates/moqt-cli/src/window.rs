@@ -55,7 +55,8 @@ impl Window {
         }
     }
 
-    fn is_full(&mut self, now: Instant, len: usize) -> bool {
+    /// Whether the peer must have what was brought before there are `len` bytes more.
+    pub(crate) fn is_full(&mut self, now: Instant, len: usize) -> bool {
         if now.saturating_duration_since(self.began) >= Self::FAST {
             *self = Self::new(now);
         }

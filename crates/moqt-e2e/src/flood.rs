@@ -1,6 +1,6 @@
 //! A client that wants everything, by hand: sessions whose handshake is done and that then break every measure.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use bytes::{Bytes, BytesMut};
@@ -278,6 +278,10 @@ impl Kind {
                 {
                     groups.push(group);
                     count += 1;
+                }
+                // What the relay has not read may take the end of the session along.
+                if let Some(last) = groups.last_mut() {
+                    let _ = tokio::time::timeout(Duration::from_secs(1), last.stopped()).await;
                 }
             }
             Self::RapidReset => {

@@ -132,8 +132,8 @@ fn options(args: Args) -> anyhow::Result<Options> {
         options.limits.requests_per_second_per_address = u64::MAX;
         options.limits.payload_bytes_per_second_per_address = u64::MAX;
     }
-    options.upstreams = upstreams(&given, &mut options)?;
     limit::apply(&limit, &mut options);
+    options.upstreams = upstreams(&given, &mut options)?;
     Ok(options)
 }
 
@@ -162,6 +162,8 @@ fn upstreams(args: &Args, relay: &mut Options) -> anyhow::Result<Vec<Arc<dyn Ups
     // What comes from there counts with everything else.
     let cache = CacheBudget::new(relay.cache_bytes);
     options.session.limits.cache = cache.clone();
+    // A relay above tells of what all of its clients have.
+    options.session.limits.announced = relay.limits.router.names;
     options.session.meters = relay.session.meters.clone();
     options.session.unmarked_04 = args.transfork_04.into();
     relay.cache = Some(cache);

@@ -70,11 +70,12 @@ class Broadcast {
   async start({ relay, video, audio }) {
     this.#session = await Session.connect(relay.url, relay);
     if (this.#over) return this.#session.close();
-    this.#session.closed.then(({ reason }) => this.fail(`The relay has ended the session${reason ? `: ${reason}` : ""}.`));
-    const parts = [this.#pictures(video), audio && this.#sound(audio)].filter(Boolean);
-    this.#expected = parts.length;
-    await Promise.all(parts);
+    const ended = ({ reason }) => this.fail(`The relay has ended the session${reason ? `: ${reason}` : ""}.`);
+    this.#session.closed.then(ended);
+    this.#expected = audio ? 2 : 1;
+    await Promise.all([this.#pictures(video), audio && this.#sound(audio)]);
   }
+  /** How many renditions there will be. */
   #expected;
 
   /** A rendition is known by what its encoder says with its first frame. With the last one all is announced. */
@@ -137,7 +138,8 @@ class Broadcast {
       channel.write(timestamp, chunk);
     };
     const start = ({ sampleRate, numberOfChannels }) => {
-      encoder = new AudioEncoder({ output, error: ({ message }) => this.fail(`The sound could not be encoded: ${message}`) });
+      const error = ({ message }) => this.fail(`The sound could not be encoded: ${message}`);
+      encoder = new AudioEncoder({ output, error });
       const bitrate = 48_000 * numberOfChannels;
       encoder.configure({ codec: "opus", sampleRate, numberOfChannels, bitrate });
       this.#encoders.push(encoder);

@@ -17,13 +17,15 @@ const [RISE, FALL] = [0.25, 0.03];
  * A jitter buffer without a queue: it learns how long frames are under way, and says when each is due so that most of
  * them are there in time.
  *
- * A frame is due at its time plus `delay`. That is what the fastest frames take, plus the jitter seen lately, and at
- * least the target.
+ * A frame is due at its time plus `delay`. That is what the fastest frames take, plus the jitter seen lately and the
+ * lead, and at least the target.
  */
 export class Clock {
   #slices = [];
   #delay;
   #moved;
+  /** How long before it is due a frame has to be there: sound is asked for ahead of when it is heard. */
+  lead = 0;
   constructor(target = 40_000) { this.target = target; }
 
   /** Forgets everything, as for another broadcast. */
@@ -57,7 +59,7 @@ export class Clock {
   }
 
   #move(now) {
-    const wanted = this.#best + Math.max(this.target, this.jitter);
+    const wanted = this.#best + Math.max(this.target, this.jitter + this.lead);
     const passed = now - (this.#moved ?? now);
     this.#moved = now;
     if (this.#slices.length === 1) this.#delay = wanted;

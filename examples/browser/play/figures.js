@@ -4,6 +4,8 @@ import { Rate, Recent } from "./stats.js";
 /** A time of media that is this far from the wall clock is none of a wall clock. */
 const [FUTURE, PAST] = [-1_000_000, 3_600_000_000];
 
+const isWallClock = (took) => took > FUTURE && took < PAST;
+
 /** Counts while a broadcast plays. */
 export class Figures {
   decoded = 0;
@@ -30,7 +32,7 @@ export class Figures {
     this.#began ??= now;
     this.#newest = timestamp;
     const took = now - timestamp;
-    if (timestamp >= this.#began && took > FUTURE && took < PAST) this.#toDecode.add(took / 1000);
+    if (timestamp >= this.#began && isWallClock(took)) this.#toDecode.add(took / 1000);
   }
   /** A picture is on the screen. */
   showed(timestamp, now) {
@@ -38,7 +40,7 @@ export class Figures {
     this.last = timestamp;
     this.#ahead.add(Math.max(0, this.#newest - timestamp) / 1000);
     const took = now - timestamp;
-    if (took < FUTURE || took > PAST) return;
+    if (!isWallClock(took)) return;
     this.#lately.add(took / 1000);
     if (timestamp >= this.#began) this.#toScreen.add(took / 1000);
   }
@@ -59,7 +61,7 @@ export class Figures {
       latency: this.#lately.percentile(0.5),
       buffer: this.#ahead.percentile(0.5),
       jitter: clock.jitter / 1000,
-      delay: clock.delay === undefined ? undefined : clock.delay / 1000,
+      delay: isWallClock(clock.delay) ? clock.delay / 1000 : undefined,
       toDecode: percentiles(this.#toDecode),
       toScreen: percentiles(this.#toScreen),
     };

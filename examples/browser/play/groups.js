@@ -109,7 +109,8 @@ export class Groups {
 
   #bound() {
     const bytes = () => this.#waiting.reduce((sum, group) => sum + group.bytes, 0);
-    while (this.#waiting.length > LIMITS.groups || (this.#waiting.length > 1 && bytes() > LIMITS.bytes)) this.#leave(1);
+    while (this.#waiting.length > LIMITS.groups || (this.#waiting.length > 1 && bytes() > LIMITS.bytes))
+      this.#leave(1);
   }
 
   /** Lets go of everything. */

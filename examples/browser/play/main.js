@@ -19,10 +19,15 @@ send({ type: "port", port: sound.port }, [sound.port]);
 
 // The relay.
 
+/** The relay to use. A fingerprint that the page was given is that of one relay. */
+function relay() {
+  const url = $("relay").value;
+  return { url, fingerprint: url === given.get("relay") ? given.get("fingerprint") ?? undefined : undefined };
+}
 function connect() {
-  const fingerprint = given.get("fingerprint") ?? undefined;
-  send({ type: "connect", url: $("relay").value, fingerprint: $("relay").value === given.get("relay") ? fingerprint : undefined });
-  $("command").textContent = `moqt pub ${$("relay").value} demo/test --format test`;
+  const { url, fingerprint } = relay();
+  send({ type: "connect", url, fingerprint });
+  $("command").textContent = `moqt pub ${url} demo/test --format test`;
 }
 $("relay").value = given.get("relay") ?? new URL("/", location).href;
 $("connect").addEventListener("submit", (event) => {
@@ -164,8 +169,10 @@ function figures(now) {
   $("to-decode").textContent = spread(now.toDecode);
   $("to-screen").textContent = spread(now.toScreen);
   $("pictures").textContent = `${now.decoded} decoded, ${now.shown} shown, ${number(now.framerate, "a second", 1)}`;
-  $("sound-figures").textContent = `${number(now.sound, "s", 1)} decoded, ${number(now.played, "s", 1)} played`;
-  $("jitter").textContent = `${number(now.jitter, "ms", 1)}, shown after ${number(now.delay, "ms", 1)}`;
+  const [heard, played] = [number(now.sound, "s", 1), number(now.played, "s", 1)];
+  $("sound-figures").textContent = `${heard} decoded, ${played} played, ${now.gaps} gaps`;
+  const delay = now.delay === undefined ? "" : `, shown after ${number(now.delay, "ms", 1)}`;
+  $("jitter").textContent = number(now.jitter, "ms", 1) + delay;
 }
 
 const HANDLERS = {
@@ -194,7 +201,7 @@ addEventListener("pagehide", () => send({ type: "leave" }));
 
 new Camera({
   form: $("camera"), name: $("camera-name"), withSound: $("camera-sound"), preview: $("preview"),
-  button: $("camera-go"), state: $("camera-state"), relay: () => ({ url: $("relay").value }),
+  button: $("camera-go"), state: $("camera-state"), relay,
 });
 
 show("idle", "Choose a broadcast to play");

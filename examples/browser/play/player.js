@@ -16,6 +16,8 @@ const AHEAD = 12;
 const GRACE = 15_000;
 /** After this a track has come to the present, or is always late. */
 const SETTLE = 2_000_000;
+/** A picture that stays for longer than this is told about. */
+const STALL = 2_000_000;
 
 /** A rendition of pictures: the track, its decoder, and pictures that wait for their time. */
 class Pictures {
@@ -25,7 +27,9 @@ class Pictures {
     const onFrame = (frame) => player.arrived(this, frame);
     const onEnd = (error) => player.trackEnded(this, error);
     Object.assign(this, { player, rendition, priority });
-    this.track = new Track(player.session, `${player.path}/${rendition.name}`, rendition, { priority, onFrame, onEnd });
+    // The newest first: where there is not room for all, what is behind is given up, and not waited for.
+    const options = { priority, order: "descending", onFrame, onEnd };
+    this.track = new Track(player.session, `${player.path}/${rendition.name}`, rendition, options);
   }
   /** Gives the decoder what it can take. */
   pump() {
@@ -86,6 +90,7 @@ class Sound {
     const { clock, figures, port } = this.player;
     const onSound = ({ planes, rate, timestamp }) => {
       figures.heard(planes[0].length / rate);
+      this.player.soundReady();
       port?.postMessage({ planes, rate, timestamp, delay: clock.delay }, planes.map(({ buffer }) => buffer));
     };
     const onError = (error) => {
@@ -157,9 +162,10 @@ export class Player {
     [this.video, this.audio] = [can(video), can(audio)];
     if (this.#closed) return;
     this.tell({ type: "renditions", video: this.video, audio: this.audio });
-    if (cannot.length > 0)
-      this.notice(`cannot be played here: ${cannot.map(({ name, codec, container }) => `${name} (${codec}, ${container})`).join(", ")}`);
-    if (this.video.length + this.audio.length === 0) throw new Error("the catalog has nothing that can be played here");
+    const words = cannot.map(({ name, codec, container }) => `${name} (${codec}, ${container})`).join(", ");
+    if (words !== "") this.notice(`cannot be played here: ${words}`);
+    if (this.video.length + this.audio.length === 0)
+      throw new Error("the catalog has nothing that can be played here");
     const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
     const [audioNow] = this.audio;
     if (!same(this.#sound?.rendition, audioNow)) {
@@ -234,12 +240,18 @@ export class Player {
     this.#tellRendition();
   }
 
+  /** Without pictures, sound is what plays. */
+  soundReady() {
+    if (!this.shown) this.#say("playing", `Playing ${this.path}, which is sound alone`);
+  }
+
   #adapt(now) {
     if (!this.#quality || !this.shown || this.#closed) return;
     const index = this.video.indexOf(this.shown.rendition);
     const coming = this.#coming && this.video.indexOf(this.#coming.rendition);
     const dropped = this.figures.dropped + this.shown.track.groups.dropped;
-    const next = this.#quality.decide({ now, index, count: this.video.length, coming, dropped, shown: this.#shownAt });
+    const late = this.figures.last === undefined ? 0 : now - this.clock.due(this.figures.last);
+    const next = this.#quality.decide({ now, index, count: this.video.length, coming, dropped, late });
     if (next !== undefined) this.#go(next);
   }
 
@@ -251,11 +263,12 @@ export class Player {
     this.#coming?.pump();
     this.#sound?.pump();
     const frame = this.shown?.due(now);
+    if (!frame && this.#shownAt < now - STALL) this.#say("waiting", `Waiting for the next picture of ${this.path}`);
     if (!frame) return;
+    this.#shownAt = now;
     this.draw(frame.image);
     frame.image.close();
     this.figures.showed(frame.timestamp, now);
-    this.#shownAt = now;
     this.#say("playing", `Playing ${this.path}`);
   }
 

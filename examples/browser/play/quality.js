@@ -2,8 +2,8 @@
 
 /** Trouble is looked for in this last while; so many groups dropped in it are too much. */
 const [WHILE, MOST_DROPPED] = [4_000_000, 2];
-/** Nothing shown for so long is trouble, too. */
-const STALL = 1_000_000;
+/** A picture that stays for so long, or comes so late, is trouble, too. */
+const LATE = 1_000_000;
 /** How long all has to go well before something better is tried; twice as long after each failure, up to a bound. */
 const [PATIENCE, MOST_PATIENCE] = [10_000_000, 80_000_000];
 /** How long something better may take to come up. */
@@ -17,13 +17,13 @@ export class Quality {
   #trial;
 
   /**
-   * `index` of `count` renditions plays, `coming` is that on its way, if one is; `dropped` is the number of groups that
-   * were, and `shown` when the last picture was.
+   * `index` of `count` renditions plays, `coming` is that on its way, if one is; `dropped` is the number of groups
+   * that were, and `late` how long the picture that is shown has been due.
    */
-  decide({ now, index, count, coming, dropped, shown = now }) {
+  decide({ now, index, count, coming, dropped, late }) {
     this.#points.push({ now, dropped });
     while (now - this.#points[0].now > WHILE) this.#points.shift();
-    const isTrouble = dropped - this.#points[0].dropped > MOST_DROPPED || now - shown > STALL;
+    const isTrouble = dropped - this.#points[0].dropped > MOST_DROPPED || late > LATE;
     this.#calmSince = isTrouble ? now : this.#calmSince ?? now;
     if (this.#trial && (index === this.#trial.index || isTrouble || now > this.#trial.until)) {
       const failed = index !== this.#trial.index;

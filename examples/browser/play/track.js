@@ -8,19 +8,20 @@ export class Track {
   bytes = 0;
   #subscription;
   #over = false;
-  /** `path` is that of the track; `onEnd` gets the error, or nothing where the track is finished. */
-  constructor(session, path, rendition, { priority, onFrame, onEnd }) {
-    Object.assign(this, { rendition, priority, onFrame });
+  /** `path` is that of the track, `wish` what to subscribe with. `onEnd` gets the error, or nothing where the track is
+   *  finished. */
+  constructor(session, path, rendition, { onFrame, onEnd, ...wish }) {
+    Object.assign(this, { rendition, onFrame });
     const over = (error) => { if (!this.#over) onEnd(error); };
-    this.#read(session, path, priority).then(() => over(), over);
+    this.#read(session, path, wish).then(() => over(), over);
   }
 
-  async #read(session, path, priority) {
+  async #read(session, path, wish) {
     const onGap = ({ last }) => {
       this.groups.skip(last);
       this.onFrame();
     };
-    this.#subscription = await session.subscribe(path, { priority, onGap });
+    this.#subscription = await session.subscribe(path, { ...wish, onGap });
     if (this.#over) this.#subscription.cancel();
     for await (const group of this.#subscription) {
       if (this.#over) break;

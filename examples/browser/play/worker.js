@@ -7,6 +7,10 @@ import { Player } from "./player.js";
 const [REPORT, SOON, LATE] = [250, 500, 8000];
 /** Milliseconds before a broadcast that has ended, and is announced all the same, is tried again. */
 const AGAIN = 3000;
+/** Microseconds that sound has to be there before the worklet asks for it. */
+const MARGIN = 15_000;
+/** Most broadcasts that are listed. */
+const MOST = 500;
 
 let wanted;
 let session;
@@ -82,8 +86,12 @@ async function listen(opened) {
     if (type === "live") tell({ type: "known" });
     if (!track?.endsWith(CATALOG)) continue;
     const name = track.slice(0, -CATALOG.length);
+    if (type === "active" && live.size >= MOST && name !== path) {
+      tell({ type: "notice", words: `There are more than ${MOST} broadcasts; the others are not listed.` });
+      continue;
+    }
     if (type === "active") live.add(name);
-    else live.delete(name);
+    else if (!live.delete(name)) continue;
     tell({ type: "broadcast", path: name, live: type === "active" });
     if (name !== path) continue;
     if (type === "active") play();
@@ -107,7 +115,10 @@ const HANDLERS = {
   canvas: (message) => { canvas = message.canvas; },
   port: (message) => {
     port = message.port;
-    port.onmessage = ({ data }) => { heard = data; };
+    port.onmessage = ({ data }) => {
+      heard = data;
+      if (player) player.clock.lead = data.device + MARGIN;
+    };
   },
   connect,
   watch: (message) => {

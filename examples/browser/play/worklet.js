@@ -38,7 +38,7 @@ class Player extends AudioWorkletProcessor {
     this.#blocks += 1;
     if (this.#blocks % REPORT === 0) {
       const { played, gaps, waiting } = this.#queue;
-      this.worker?.postMessage({ played: played / sampleRate, gaps, waiting });
+      this.worker?.postMessage({ played: played / sampleRate, gaps, waiting, device: this.#latency });
     }
     return true;
   }

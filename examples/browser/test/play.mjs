@@ -3,11 +3,33 @@ import assert from "node:assert/strict";
 
 import { units } from "./units.mjs";
 
+/** The number of the test source's picture in an image: 32 squares along the top edge, the highest bit first. */
+const NUMBER = `globalThis.numberOf = (image) => {
+  const context = new OffscreenCanvas(image.width, 1).getContext("2d", { willReadFrequently: true });
+  context.drawImage(image, 0, Math.round(-image.width / 80));
+  const bit = (at) => context.getImageData((at + 0.5) * image.width / 40, 0, 1, 1).data[0] > 127;
+  return Array.from({ length: 32 }, (_, at) => Number(bit(at))).reduce((sum, bit) => sum * 2 + bit, 0);
+}`;
+
 /** The page of a relay, with what to add to its URL. */
-const open = (test, query = {}, url = test.url) => test.page(new URL(`/?${new URLSearchParams(query)}`, url).href);
+async function open(test, query = {}, url = test.url) {
+  const page = await test.page(new URL(`/?${new URLSearchParams(query)}`, url).href);
+  await page.evaluate(NUMBER);
+  return page;
+}
+
+/** The number of the picture that the page shows; it comes to more than that; that of a screenshot. */
+const pictureDrawn = (page) => page.evaluate(() => numberOf(document.getElementById("picture")));
+const pictureAfter = (page, number) =>
+  page.waitForFunction((number) => numberOf(document.getElementById("picture")) > number, number);
+const pictureOn = (page, screenshot) => page.evaluate(async (base64) => {
+  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  return numberOf(await createImageBitmap(new Blob([bytes])));
+}, screenshot.toString("base64"));
 
 /** Waits until an element of the page says so. */
-const says = (page, element, words) => page.locator(element, { hasText: words }).first().waitFor({ state: "attached" });
+const says = (page, element, words) =>
+  page.locator(element, { hasText: words }).first().waitFor({ state: "attached" });
 
 /** The figures that the page shows. */
 const figures = (page) => page.evaluate(() => {
@@ -19,18 +41,16 @@ const figures = (page) => page.evaluate(() => {
   return { decoded, shown, heard, played, p50, p99, toDecode: text("to-decode"), toScreen: text("to-screen") };
 });
 
-/** The number of the test source's picture in an image: 32 squares along the top edge, the highest bit first. */
-const NUMBER = `(image) => {
-  const context = new OffscreenCanvas(image.width, 1).getContext("2d", { willReadFrequently: true });
-  context.drawImage(image, 0, Math.round(-image.width / 80));
-  const bit = (at) => context.getImageData((at + 0.5) * image.width / 40, 0, 1, 1).data[0] > 127;
-  return Array.from({ length: 32 }, (_, at) => Number(bit(at))).reduce((sum, bit) => sum * 2 + bit, 0);
-}`;
-const pictureDrawn = (page) => page.evaluate(`(${NUMBER})(document.getElementById("picture"))`);
-async function pictureOn(page, screenshot) {
-  const bytes = `Uint8Array.from(atob("${screenshot.toString("base64")}"), (letter) => letter.charCodeAt(0))`;
-  return page.evaluate(`createImageBitmap(new Blob([${bytes}])).then(${NUMBER})`);
-}
+/** What ffmpeg is given, what it is to write, and codecs between: pictures in order, out of order, and others. */
+const INPUT = ["-loglevel", "error", "-re", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=30", "-f", "lavfi",
+  "-i", "sine=frequency=440:sample_rate=48000", "-t", "20", "-g", "30"];
+const OUTPUT = ["-f", "mp4", "-movflags", "cmaf+separate_moof+skip_trailer", "-frag_duration", "1", "-"];
+const ENCODED = {
+  "H.264 and AAC of ffmpeg": { codec: "avc1",
+    args: ["-c:v", "libx264", "-preset", "veryfast", "-bf", "2", "-c:a", "aac"] },
+  "VP9 and Opus of ffmpeg": { codec: "vp09",
+    args: ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libopus"] },
+};
 
 /** Milliseconds in which 100 pictures and 3 s of sound have to be there, from when the page is asked for. */
 const IN_TIME = 8000;
@@ -71,6 +91,7 @@ export const cases = {
     const opened = performance.now();
     const page = await open(test, { play: "demo/clean" });
     const { p50, p99 } = await plays(test, "clean", page, opened);
+    assert.deepEqual([...test.asked], [new URL(test.url).origin], "nothing is from elsewhere");
     // On a machine of which this is all that runs they are a tenth of that.
     assert.ok(p50 < 250 && p99 < 1000, `p50 ${p50} ms, p99 ${p99} ms`);
     // Another rendition takes over, and back.
@@ -94,6 +115,40 @@ export const cases = {
     const opened = performance.now();
     const page = await open(test, { play: "demo/loss", relay: `https://${address}/`, fingerprint: test.fingerprint });
     await plays(test, "loss", page, opened);
+  },
+
+  ...Object.fromEntries(Object.entries(ENCODED).map(([what, { args, codec }]) => [what, async (test) => {
+    const publisher = test.moqt("pub", test.url, `demo/${codec}`, "--format", "fmp4");
+    const source = test.tool("ffmpeg", ...INPUT, ...args, ...OUTPUT);
+    if (!source) return test.say("not run: there is no ffmpeg");
+    source.child.stdout.pipe(publisher.child.stdin);
+    const page = await open(test, { play: `demo/${codec}` });
+    await page.locator("#mute").click();
+    await says(page, "#state", `Playing demo/${codec}`);
+    await page.waitForFunction(() => {
+      const [pictures, sound] = ["pictures", "sound-figures"].map((id) => document.getElementById(id).textContent);
+      return Number.parseInt(pictures) >= 60 && Number.parseFloat(/, ([\d.]+) s played/.exec(sound)?.[1]) > 1;
+    });
+    test.say(`${await page.locator("#pictures").textContent()}; ${await page.locator("#sound-figures").textContent()}`);
+    assert.match(await page.locator("#quality").textContent(), new RegExp(codec));
+    await test.keep(page, codec);
+    assert.ok(await page.locator("#notice").isHidden(), await page.locator("#notice").textContent());
+  }])),
+
+  "a way that is too narrow": async (test) => {
+    test.moqt("pub", test.url, "demo/narrow", "--format", "test");
+    const way = test.start("impair", "--to", test.address, "--down", "rate=2.6M,queue=50000,delay=5ms");
+    const [address] = await way.says(/[\d.]+:\d+/);
+    const { fingerprint } = test;
+    const page = await open(test, { play: "demo/narrow", relay: `https://${address}/`, fingerprint });
+    // What is behind is given up, so that the small rendition takes over soon, and is new.
+    await says(page, "#rendition", /^video-low at priority 140$/);
+    await page.waitForFunction(() => document.getElementById("picture").width === 320);
+    const before = await pictureDrawn(page);
+    await pictureAfter(page, before + 30);
+    const latency = Number.parseInt(await page.locator("[data-tile=latency] output").textContent());
+    test.say(`${latency} ms from glass to glass`);
+    assert.ok(latency < 2000, `${latency} ms`);
   },
 
   "camera on air": async (test) => {
@@ -167,7 +222,7 @@ export const cases = {
     const second = pub();
     await says(page, "#state", "Playing demo/test");
     const before = await pictureDrawn(page);
-    await page.waitForFunction(`(${NUMBER})(document.getElementById("picture")) > ${before}`);
+    await pictureAfter(page, before);
     // Another one takes the place of one that has ended and is still announced.
     second.kill("SIGINT");
     await says(page, "#state", "demo/test has ended");
@@ -199,8 +254,9 @@ export const cases = {
       publish("wrong/many", { video: { renditions: many } });
       publish("wrong/codec", { video: { renditions: { v: { codec: "none.1" } } } });
       publish("wrong/empty", {});
-      publish("wrong/track", { video: { renditions: { "not-there": { codec: "jpeg", container: { kind: "loc" } } } } });
-      publish("wrong/frames", { video: { renditions: { v: { codec: "jpeg", container: { kind: "loc" } } } } });
+      const jpeg = { codec: "jpeg", container: { kind: "loc" } };
+      publish("wrong/track", { video: { renditions: { "not-there": jpeg } } });
+      publish("wrong/frames", { video: { renditions: { v: jpeg } } });
       const track = session.publish("wrong/frames/v", { keep: 2 });
       setInterval(() => track.write(Uint8Array.of(0x40, 0xff, 1)), 200);
     }, test.url);
@@ -221,5 +277,12 @@ export const cases = {
       if (await page.locator("#now").textContent() !== `wrong/${name}`) await press(name);
       await says(page, element, words);
     }
+    await publisher.evaluate(async (url) => {
+      const { Session } = await import("/transfork.js");
+      const session = await Session.connect(url);
+      for (let at = 0; at < 501; at++) session.publish(`many/${at}/catalog.json`);
+    }, test.url);
+    await says(page, "#notice", "more than 500 broadcasts");
+    await says(page, "#count", /^500$/);
   },
 };

@@ -5,6 +5,7 @@
  *
  * `cargo xtask interop browser` builds the programs, installs the modules and calls this.
  */
+import { spawnSync } from "node:child_process";
 import { createRequire } from "node:module";
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
@@ -39,6 +40,8 @@ class Context {
   #pages = [];
   words = [];
   remarks = [];
+  /** Where pages have asked for anything. */
+  asked = new Set();
   url = relay.url;
   address = new URL(relay.url).host;
   fingerprint = relay.fingerprint;
@@ -46,6 +49,14 @@ class Context {
 
   start(program, ...args) {
     const process = new Process(programs[program], args);
+    this.#processes.push(process);
+    return process;
+  }
+
+  /** A program of the machine, if it is there. */
+  tool(program, ...args) {
+    if (spawnSync(program, ["-version"]).error) return undefined;
+    const process = new Process(program, args);
     this.#processes.push(process);
     return process;
   }
@@ -77,6 +88,7 @@ class Context {
     const page = await browser.newPage();
     page.setDefaultTimeout(PATIENCE / 2);
     this.#pages.push(page);
+    page.on("request", (request) => this.asked.add(new URL(request.url()).origin));
     page.on("console", (message) => this.words.push(`console: ${message.text()}`));
     page.on("pageerror", (error) => this.words.push(`page error: ${error.stack}`));
     await page.goto(new URL(place, this.origin).href);

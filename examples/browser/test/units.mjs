@@ -35,8 +35,8 @@ function containers() {
 }
 
 function catalogs() {
-  const video = { kind: "video", name: "v", container: "loc", codec: "avc1.42c00d", bitrate: 5, width: 640, height: 360,
-    framerate: 30, description: bytes("0142c0") };
+  const video = { kind: "video", name: "v", container: "loc", codec: "avc1.42c00d", bitrate: 5, width: 640,
+    height: 360, framerate: 30, description: bytes("0142c0") };
   const audio = { kind: "audio", name: "a", container: "loc", codec: "opus", bitrate: undefined, rate: 48_000,
     channels: 2, description: undefined };
   const written = text(writeCatalog({ video: [video], audio: [audio] }));
@@ -47,7 +47,7 @@ function catalogs() {
     large: { codec: "jpeg", codedWidth: 640, codedHeight: 360, "x.y": [] },
   };
   const read = readCatalog(text({ video: { renditions } }));
-  assert.deepEqual(read.video.map(({ name, container }) => [name, container]), [["large", "legacy"], ["small", "legacy"]]);
+  assert.deepEqual(read.video.map(({ name, container }) => `${name} ${container}`), ["large legacy", "small legacy"]);
   assert.deepEqual(read.strange.map(({ name }) => name), ["odd"]);
   const many = Object.fromEntries(Array.from({ length: 100_000 }, (_, at) => [`v${at}`, { codec: "vp8" }]));
   for (const [catalog, words] of [
@@ -159,7 +159,7 @@ function quality() {
   const steps = (count, change = {}) => {
     for (let at = 0; at < count; at++) {
       now += 250_000;
-      const next = way.decide({ ...state, now, shown: now, ...change });
+      const next = way.decide({ ...state, now, late: 0, ...change });
       if (next !== undefined) return next;
     }
     return undefined;
@@ -172,7 +172,8 @@ function quality() {
   assert.equal(steps(24), 0, "up when it has gone well");
   assert.equal(steps(15, { coming: 0 }), undefined, "a trial takes its time");
   assert.equal(steps(3, { coming: 0 }), 1, "and is given up");
-  assert.equal(new Quality().decide({ now: 5e6, index: 0, count: 3, dropped: 0, shown: 1e6 }), 1, "down when it stalls");
+  const late = { now: 5e6, index: 0, count: 3, dropped: 0, late: 2e6 };
+  assert.equal(new Quality().decide(late), 1, "down when it stalls");
 }
 
 function sound() {

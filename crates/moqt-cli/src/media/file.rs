@@ -4,7 +4,7 @@ use std::{path::Path, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use bytes::BytesMut;
-use moqt::Link;
+use moqt::Session;
 use moqt_media::{
     fmp4::{Demuxer, Event, Movie, Sample},
     groups::{Grouped, Grouper},
@@ -29,31 +29,30 @@ const PIECE: usize = 64 << 10;
 
 /// Publishes what an MP4 holds.
 pub(crate) async fn publish(args: publish::PubArgs, shutdown: Shutdown) -> anyhow::Result<Exit> {
-    let connector = args.connect.steady()?;
+    let connector = args.connect.connector()?;
     // An input that is not there is found before anything is announced.
     let reader = input::open(args.input.as_deref()).await?;
     let served = Served::new();
     let mut waiting = Waiting::new();
-    let Some(link) = publish::connect(&connector, &served, args.times(), &shutdown, &mut waiting).await?
-    else {
+    let Some(session) = publish::connect(&connector, &served, &shutdown, &mut waiting).await? else {
         return Ok(shutdown.wanted().await);
     };
     let writing = async {
-        let mut feed = Feed::new(&args, &served, &link, waiting);
+        let mut feed = Feed::new(&args, &served, &session, waiting);
         feed.pass(reader).await?;
         while let Some(again) = args.input.as_deref().filter(|_| args.media.repeat) {
             feed.again(again).await?;
         }
-        feed.broadcast.end_groups()
+        feed.broadcast.finish()
     };
-    publish::until_end(&connector, &served, &link, args.times(), &shutdown, writing).await
+    publish::until_end(&connector, &served, &session, args.linger, &shutdown, writing).await
 }
 
 /// Moves samples from the input into tracks.
 struct Feed<'a> {
     args: &'a publish::PubArgs,
     served: &'a Served,
-    link: &'a Link,
+    session: &'a Session,
     broadcast: Broadcast,
     waiting: Waiting,
     window: Window,
@@ -66,12 +65,17 @@ struct Feed<'a> {
 }
 
 impl<'a> Feed<'a> {
-    fn new(args: &'a publish::PubArgs, served: &'a Arc<Served>, link: &'a Link, waiting: Waiting) -> Self {
+    fn new(
+        args: &'a publish::PubArgs,
+        served: &'a Arc<Served>,
+        session: &'a Session,
+        waiting: Waiting,
+    ) -> Self {
         let counts = Arc::new(Counts::default());
         Self {
             args,
             served,
-            link,
+            session,
             broadcast: Broadcast::new(served, &args.track, args.media.formats(), &counts),
             waiting,
             window: Window::new(now()),
@@ -135,7 +139,7 @@ impl<'a> Feed<'a> {
 
     async fn sample(&mut self, sample: Sample) -> anyhow::Result<()> {
         let Some((_, grouper)) = &mut self.groups else { return Ok(()) };
-        let Some(Grouped { track, begins, frame, due }) =
+        let Some(Grouped { track, begins, leads, frame, due }) =
             grouper.place(sample).context("cannot read the input")?
         else {
             self.too_early += 1;
@@ -146,8 +150,10 @@ impl<'a> Feed<'a> {
         };
         if self.args.media.realtime {
             self.pace.pass(Duration::from_micros(due)).await;
-        } else {
-            self.window.hold_back(self.link, frame.payload.len()).await;
+        } else if leads && self.window.is_full(now(), frame.payload.len()) {
+            // The peer has only what is complete.
+            self.broadcast.end_groups(track)?;
+            self.window.hold_back(self.session, frame.payload.len()).await;
         }
         if begins {
             self.window.group();

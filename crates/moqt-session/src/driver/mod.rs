@@ -74,6 +74,7 @@ pub(crate) fn start<C: Connection>(
         origin,
         state,
         work: FuturesUnordered::new(),
+        in_a_row: 0,
         gate: Gate::default(),
         outboxes: BTreeMap::new(),
         readers: BTreeMap::new(),
@@ -109,6 +110,8 @@ struct Driver<C: Connection> {
     origin: Arc<dyn Origin>,
     state: watch::Sender<State>,
     work: FuturesUnordered<Work<C>>,
+    /// How much was ready without a wait between.
+    in_a_row: usize,
     /// Where streams with payload wait for their turn.
     gate: Gate,
     /// What waits to be written, for each request whose half is open.
@@ -145,6 +148,9 @@ struct Driver<C: Connection> {
 
 /// How much else is handled at most while gaps wait for others to be told with.
 const TOGETHER: usize = 64;
+
+/// How much is handled without a break for other sessions.
+const IN_A_ROW: usize = 64;
 
 type Work<C> = Pin<Box<dyn Future<Output = Done<C>> + Send>>;
 
@@ -225,6 +231,11 @@ impl<C: Connection> Driver<C> {
         self.accept_uni();
         let mut waited = 0;
         let error = loop {
+            if self.in_a_row >= IN_A_ROW {
+                self.in_a_row = 0;
+                // A peer that always has something more does not keep other sessions waiting.
+                tokio::task::yield_now().await;
+            }
             while let Some(output) = self.endpoint.poll_output() {
                 self.perform(output);
             }
@@ -282,7 +293,14 @@ impl<C: Connection> Driver<C> {
             loop {
                 match self.work.poll_next_unpin(cx) {
                     Poll::Pending if self.gate.admit() => {}
-                    done => return done,
+                    Poll::Pending => {
+                        self.in_a_row = 0;
+                        return Poll::Pending;
+                    }
+                    done => {
+                        self.in_a_row += 1;
+                        return done;
+                    }
                 }
             }
         })

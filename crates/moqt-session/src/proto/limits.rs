@@ -77,7 +77,7 @@ impl Default for Limits {
             subscriptions: 1024,
             watches: 64,
             fetches: 64,
-            announced: 1 << 16,
+            announced: 1 << 14,
             told: 1 << 18,
             groups: 1024,
             lag_age: Duration::from_secs(10),
