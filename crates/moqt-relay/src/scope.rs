@@ -197,6 +197,11 @@ impl Scope {
         *self.unsettled.borrow() > 0
     }
 
+    /// Whether somebody has announced a track.
+    pub(crate) fn knows(&self, name: &FullTrackName) -> bool {
+        self.lock().router.knows(name)
+    }
+
     /// Waits until none may, for as long as an answer may take. Cancel safe.
     pub(crate) async fn settled(&self) {
         let mut left = self.unsettled.subscribe();
@@ -229,7 +234,8 @@ impl Scope {
         member.subscriber = Some(session.subscriber());
         member.version = Some(session.version());
         // Those that are there already are announced to it, too.
-        let untold = self.names.names().iter().filter(|name| member.leaves_out(id, name)).count();
+        let names = if member.level == Level::Below { &self.names } else { &self.offered };
+        let untold = names.names().iter().filter(|name| member.leaves_out(id, name)).count();
         self.settings.untold.fetch_add(untold as u64, Ordering::Relaxed);
     }
 
@@ -266,6 +272,10 @@ impl Scope {
 
     /// A relay is below, by way of this session, or no longer.
     pub(crate) fn marked(&self, session: SessionId, mark: &Namespace, there: bool) {
+        if self.settings.mark.is(mark) {
+            // It is told above anyway.
+            return;
+        }
         let mut state = self.lock();
         if there {
             if state.marks.insert(session, mark) {
@@ -367,19 +377,24 @@ impl Scope {
         result
     }
 
+    /// Counts the sessions of a level that cannot be told of a name.
+    fn leave_out(&self, state: &mut State, level: Level, name: &Namespace) {
+        let members = state.members.iter_mut().filter(|(_, member)| member.level == level);
+        let untold = members.filter_map(|(id, member)| member.leaves_out(*id, name).then_some(())).count();
+        self.settings.untold.fetch_add(untold as u64, Ordering::Relaxed);
+    }
+
     fn perform(self: &Arc<Self>, state: &mut State, output: Output, cancelled: &mut Vec<AbortHandle>) {
         match output {
             Output::Announce(name) => {
-                let members = state.members.iter_mut();
-                let untold =
-                    members.filter_map(|(id, member)| member.leaves_out(*id, &name).then_some(())).count();
-                self.settings.untold.fetch_add(untold as u64, Ordering::Relaxed);
+                self.leave_out(state, Level::Below, &name);
                 self.names.insert(name);
             }
             Output::Withdraw(name) => {
                 self.names.remove(&name);
             }
             Output::Offer(name) => {
+                self.leave_out(state, Level::Above, &name);
                 self.offered.insert(name);
             }
             Output::Retract(name) => {
@@ -402,7 +417,9 @@ impl Scope {
                     member.spawn(feeds::mend(track, subscriber));
                 }
             }
-            Output::Release { track } => {
+            Output::Release { track, asks } => {
+                // What feeds it ends with it.
+                asks.iter().for_each(|ask| drop(state.asks.remove(ask)));
                 if let Some(held) = state.held.remove(&track) {
                     held.release();
                 }
