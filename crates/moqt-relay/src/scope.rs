@@ -1,6 +1,8 @@
 //! The shell around a router: sessions that see each other, and the tasks that ask and answer between them.
 
 mod feeds;
+mod member;
+mod waiting;
 
 use std::{
     collections::BTreeMap,
@@ -13,16 +15,17 @@ use std::{
 
 use moqt::{
     AnnounceConsumer, AnnounceProducer, CacheBudget, FullTrackName, Info, Interest, Namespace, Reason,
-    Retention, Session, Subscriber, TrackConsumer, Version,
+    Retention, Session, Subscriber, TrackConsumer,
 };
 use tokio::{
     runtime::Handle,
     sync::{oneshot, watch},
     task::{AbortHandle, JoinSet},
 };
-use tracing::{debug, warn};
+use tracing::debug;
 
-use self::feeds::Held;
+pub(crate) use self::waiting::Waiting;
+use self::{feeds::Held, member::Member, waiting::Waiter};
 use crate::{
     counters::Links,
     mark::{Mark, Marks},
@@ -86,59 +89,6 @@ struct State {
     /// Who waits for a session not to be of use any more.
     unused: Vec<(SessionId, oneshot::Sender<()>)>,
     next_waiter: u64,
-}
-
-/// One session, with what it is asked: dropped, all of it ends.
-#[derive(Debug)]
-struct Member {
-    level: Level,
-    /// Known once the session has begun.
-    subscriber: Option<Subscriber>,
-    /// What its peer can be told depends on it; known once the session has begun.
-    version: Option<Version>,
-    /// Whether a name was left out that its version cannot write.
-    left_out: bool,
-    /// Requests under way. They are started under the lock of the state, so what they hold must not need it
-    /// when it is dropped.
-    asks: JoinSet<()>,
-    runtime: Handle,
-}
-
-/// Where an answer goes.
-#[derive(Debug)]
-enum Waiter {
-    Track(oneshot::Sender<Result<TrackConsumer, Reason>>),
-    Info(oneshot::Sender<Result<Info, Reason>>),
-}
-
-/// An answer that may come later. Dropped, the question is withdrawn.
-#[derive(Debug)]
-pub(crate) struct Waiting<T> {
-    scope: Arc<Scope>,
-    waiter: WaiterId,
-    answer: oneshot::Receiver<Result<T, Reason>>,
-}
-
-impl<T> Waiting<T> {
-    /// The answer, if it is there.
-    pub(crate) fn now(&mut self) -> Option<Result<T, Reason>> {
-        self.answer.try_recv().ok()
-    }
-
-    /// Waits for the answer. Cancel safe.
-    pub(crate) async fn answer(&mut self) -> Result<T, Reason> {
-        (&mut self.answer).await.unwrap_or(Err(Reason::Internal))
-    }
-}
-
-impl<T> Drop for Waiting<T> {
-    fn drop(&mut self) {
-        let waiter = self.waiter;
-        self.scope.step(|state| {
-            state.waiters.remove(&waiter);
-            state.router.gave_up(waiter);
-        });
-    }
 }
 
 impl Scope {
@@ -476,29 +426,5 @@ impl State {
         let member = self.members.get_mut(&session)?;
         let subscriber = member.subscriber.clone()?;
         Some((member, subscriber))
-    }
-}
-
-impl Member {
-    /// Whether the session's version has no way to write the name. Nobody else would say so: to its peer there is
-    /// no such track.
-    fn leaves_out(&mut self, id: SessionId, name: &Namespace) -> bool {
-        let Some(version) = self.version else { return false };
-        let Err(error) = name.fits(version.spec()) else { return false };
-        if std::mem::replace(&mut self.left_out, true) {
-            debug!(to = id.0, %version, %name, %error, "name cannot be written in the session's version");
-        } else {
-            warn!(
-                to = id.0, %version, %name, %error,
-                "name cannot be written in the session's version: left out there, as are others like it"
-            );
-        }
-        true
-    }
-
-    fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
-        // Nobody waits for them, so those that are done are cleared away here.
-        while self.asks.try_join_next().is_some() {}
-        self.asks.spawn_on(work, &self.runtime)
     }
 }
