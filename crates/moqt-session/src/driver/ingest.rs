@@ -1,6 +1,7 @@
 //! Groups coming in: from a stream into a group of the model.
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use moqt_transport::{Code, ReadError, RecvStream};
 use moqt_wire::{FrameDecoder, FrameEvent, Limits, transfork};
 
@@ -137,14 +138,16 @@ async fn copy<R: RecvStream>(
     let mut frames = FrameDecoder::new(limits);
     rest.into_iter().for_each(|chunk| frames.push(chunk));
     loop {
-        loop {
-            match frames.next().map_err(|_| GroupError::TooLarge)? {
-                Some(FrameEvent::Begin { size }) => group.begin_frame(FrameMeta::sized(size))?,
-                Some(FrameEvent::Payload(payload)) => group.append_payload(payload)?,
-                Some(FrameEvent::End) => {}
-                None => break,
+        group.write_parts(|parts| {
+            loop {
+                match frames.next().map_err(|_| GroupError::TooLarge)? {
+                    Some(FrameEvent::Begin { size }) => parts.begin(FrameMeta::sized(size))?,
+                    Some(FrameEvent::Payload(payload)) => parts.append(payload)?,
+                    Some(FrameEvent::End) => {}
+                    None => return Ok(()),
+                }
             }
-        }
+        })?;
         let read = tokio::select! {
             biased;
             read = stream.read_chunk(CHUNK) => read,
@@ -152,7 +155,17 @@ async fn copy<R: RecvStream>(
             error = group.let_go() => return Err(error),
         };
         match read {
-            Ok(Some(chunk)) => frames.push(chunk),
+            Ok(Some(chunk)) => {
+                // Whatever else has come goes along: all readers are woken once for it.
+                let mut taken = chunk.len();
+                frames.push(chunk);
+                while taken < CHUNK
+                    && let Some(Ok(Some(chunk))) = stream.read_chunk(CHUNK).now_or_never()
+                {
+                    taken += chunk.len();
+                    frames.push(chunk);
+                }
+            }
             Ok(None) => return frames.finish().map_err(|_| GroupError::WrongSize),
             Err(ReadError::Reset(code)) => return Err(GroupError::Reset(dialect.reason(code))),
             Err(_) => return Err(GroupError::Reset(Reason::Transport)),

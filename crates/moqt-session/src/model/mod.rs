@@ -21,7 +21,7 @@ pub use announced::{AnnounceConsumer, AnnounceProducer, Announced, Interest};
 pub use budget::CacheBudget;
 pub(crate) use clock::now;
 pub use frame::{FrameConsumer, FrameMeta, FrameProducer};
-pub(crate) use group::Part;
+pub(crate) use group::HeaderForm;
 pub use group::{GroupConsumer, GroupKey, GroupProducer};
 pub use ordered::{OrderedGroups, OrderedItem};
 pub(crate) use ranges::Runs;

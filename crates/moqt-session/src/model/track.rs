@@ -17,7 +17,7 @@ use super::{
     group::{GroupKey, GroupProducer, GroupShared},
     ranges::{Holes, Runs},
     terms::{CreateGroupError, Retention, Start, TrackInfo},
-    wait::{WaitList, Waiting},
+    wait::{WaitList, Waiting, wake_unlocked},
 };
 use crate::error::{Reason, TrackError};
 
@@ -379,7 +379,7 @@ impl TrackProducer {
             return GroupProducer::refused(next.unwrap_or(u64::MAX), &self.shared.retention);
         };
         let group = self.insert(&mut state, next);
-        drop(state);
+        wake_unlocked(state, || self.shared.lock(), |state| &mut state.readers);
         group.keep_within_budget();
         group
     }
@@ -402,11 +402,12 @@ impl TrackProducer {
             return Err(CreateGroupError::Duplicate(sequence));
         }
         let group = self.insert(&mut state, sequence);
-        drop(state);
+        wake_unlocked(state, || self.shared.lock(), |state| &mut state.readers);
         group.keep_within_budget();
         Ok(group)
     }
 
+    /// The caller wakes readers.
     fn insert(&self, state: &mut State, sequence: u64) -> GroupProducer {
         let group = GroupShared::new(
             GroupKey::whole(sequence),
@@ -432,7 +433,6 @@ impl TrackProducer {
         state.running.insert(place, (0, at));
         self.shared.evict(state, at);
         self.shared.account.has_spare(state.arrivals.len() > 1);
-        state.readers.wake();
         GroupProducer::new(group)
     }
 
