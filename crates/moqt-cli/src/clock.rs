@@ -1,16 +1,12 @@
 //! `moqt clock`: the field's hello world, a group a minute and a frame a second.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use moqt::{FullTrackName, GroupProducer, TrackInfo, TrackProducer};
 
 use crate::{
-    common::{ConnectArgs, chain},
+    common::ConnectArgs,
     publish,
     served::Served,
     shutdown::{Exit, Shutdown},
@@ -36,6 +32,10 @@ pub(crate) struct ClockRoleArgs {
     pub(crate) track: FullTrackName,
 }
 
+/// A clock has no options for it.
+const TIMES: publish::Times =
+    publish::Times { linger: Duration::from_secs(2), reconnect: Duration::from_secs(10) };
+
 /// Runs the command.
 pub(crate) async fn run(role: Role, shutdown: Shutdown) -> anyhow::Result<Exit> {
     match role {
@@ -45,33 +45,18 @@ pub(crate) async fn run(role: Role, shutdown: Shutdown) -> anyhow::Result<Exit> 
 }
 
 async fn publish(args: ClockRoleArgs, shutdown: Shutdown) -> anyhow::Result<Exit> {
-    let connector = args.connect.connector()?;
+    let connector = args.connect.steady()?;
     let served = Served::new();
     let track = served.add(args.track, TrackInfo::default());
     let mut waiting = Waiting::new();
-    let session = tokio::select! {
-        biased;
-        exit = shutdown.wanted() => return Ok(exit),
-        session = connector.connect_with(Arc::clone(&served) as _, &mut waiting) => session?,
+    let Some(link) = publish::connect(&connector, &served, TIMES, &shutdown, &mut waiting).await? else {
+        return Ok(shutdown.wanted().await);
     };
-    let result = tokio::select! {
-        biased;
-        exit = shutdown.wanted() => Ok(exit),
-        error = session.closed() => {
-            let url = connector.url();
-            Err(anyhow!("connection lost: {url}: {}; start it again to go on publishing", chain(&error)))
-        }
-        failed = tick(&track) => failed,
-    };
-    if result.is_ok() {
-        publish::finish(&served, &session, Duration::from_secs(2)).await;
-    }
-    connector.close(&session).await;
-    result
+    publish::until_end(&connector, &served, &link, TIMES, &shutdown, tick(&track)).await
 }
 
 /// Writes the time until it cannot.
-async fn tick(track: &TrackProducer) -> anyhow::Result<Exit> {
+async fn tick(track: &TrackProducer) -> anyhow::Result<()> {
     let mut group: Option<GroupProducer> = None;
     let mut last: Option<u64> = None;
     loop {

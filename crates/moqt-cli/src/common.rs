@@ -5,8 +5,8 @@ use std::{error::Error as _, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::anyhow;
 use clap::{Args, builder::FalseyValueParser};
 use moqt::{
-    Client, ClientOptions, ConnectError, Fingerprint, FullTrackName, Namespace, Origin, Reason, RequestError,
-    Session, Tracks, Url,
+    Client, ClientOptions, ConnectError, Fingerprint, FullTrackName, Link, Namespace, Origin, Reason,
+    Reconnect, RequestError, Session, Tracks, Url,
 };
 use moqt_relay::{CongestionArg, LogArgs, Transfork04};
 use tracing_subscriber::EnvFilter;
@@ -15,6 +15,13 @@ use crate::{ui, waiting::Waiting};
 
 /// Longest wait for a goodbye; what matters was acknowledged before.
 const GOODBYE: Duration = Duration::from_secs(2);
+
+/// For those who come back: how long a silence may be before it is the end of a session, and when to ask whether
+/// there is still somebody. What a relay keeps for those who were away is kept longer.
+const SILENCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1));
+
+/// The longest pause between attempts to come back.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Where to connect, and how.
 #[derive(Args, Clone, Debug)]
@@ -77,6 +84,14 @@ impl ConnectArgs {
         self.connector_with(|_| {})
     }
 
+    /// The same, for a session that is had anew when it is lost.
+    pub(crate) fn steady(&self) -> anyhow::Result<Connector> {
+        self.connector_with(|options| {
+            options.transport.idle_timeout = Some(SILENCE.0);
+            options.transport.keep_alive = Some(SILENCE.1);
+        })
+    }
+
     /// The same, with options that are changed at the end.
     pub(crate) fn connector_with(
         &self,
@@ -131,6 +146,29 @@ impl Connector {
         let session = waiting.during(&what, connecting).await.map_err(|error| connect_failed(&error))?;
         tracing::debug!(url = %self.url, version = %session.version(), "connected");
         Ok(session)
+    }
+
+    /// Opens a session that serves from `origin`, and is had anew for so long when it is lost.
+    pub(crate) async fn link(
+        &self,
+        origin: Arc<dyn Origin>,
+        patience: Duration,
+        waiting: &mut Waiting,
+    ) -> anyhow::Result<Link> {
+        let mut policy = Reconnect::default();
+        (policy.patience, policy.longest_pause) = (Some(patience), PAUSE);
+        let what = format!("for {} to answer", self.url);
+        let connecting = Link::connect(self.client.clone(), self.url.clone(), origin, policy);
+        waiting.during(&what, connecting).await.map_err(|error| connect_failed(&error))
+    }
+
+    /// Ends a link and lets the server hear of it.
+    pub(crate) async fn close_link(&self, link: &Link) {
+        let goodbye = async {
+            link.close().await;
+            self.client.wait_idle().await;
+        };
+        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
     }
 
     /// Ends a session and lets the server hear of it.

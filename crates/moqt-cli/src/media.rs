@@ -2,12 +2,18 @@
 
 mod broadcast;
 mod file;
+mod merge;
+mod reader;
 mod test;
+mod watch;
+
+use std::time::Duration;
 
 use clap::{Args, ValueEnum, builder::FalseyValueParser};
 use moqt_media::catalog::Format;
 
-pub(crate) use self::{file::publish as publish_file, test::publish as publish_test};
+pub(crate) use self::{file::publish as publish_file, test::publish as publish_test, watch::Watch};
+use crate::units;
 
 /// What `moqt pub` is told of media.
 #[derive(Args, Clone, Debug)]
@@ -30,6 +36,39 @@ pub(crate) struct MediaPubArgs {
     /// Send each frame when its time has come, instead of as fast as it can be read
     #[arg(long, help_heading = "Media", env = "MOQT_PUB_REALTIME", value_parser = FalseyValueParser::new())]
     pub(crate) realtime: bool,
+}
+
+/// What `moqt sub` is told of media.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct MediaSubArgs {
+    /// The track of video, or none [default: the first of the catalog]
+    #[arg(long, help_heading = "Media", value_name = "NAME", env = "MOQT_SUB_VIDEO")]
+    pub(crate) video: Option<String>,
+
+    /// The track of audio, or none [default: the first of the catalog]
+    #[arg(long, help_heading = "Media", value_name = "NAME", env = "MOQT_SUB_AUDIO")]
+    pub(crate) audio: Option<String>,
+
+    /// A track of any kind; may be repeated. Nothing else is written unless it is asked for, too
+    #[arg(
+        long = "track",
+        help_heading = "Media",
+        value_name = "NAME",
+        env = "MOQT_SUB_TRACK",
+        value_delimiter = ','
+    )]
+    pub(crate) tracks: Vec<String>,
+
+    /// Leave a group for the next one when it has stood still for so long [default: 2s]
+    #[arg(long, help_heading = "Media", value_name = "DURATION", env = "MOQT_SUB_LATENCY", value_parser = units::duration)]
+    pub(crate) latency: Option<Duration>,
+}
+
+impl MediaSubArgs {
+    /// Whether anything was asked for that only fits media.
+    pub(crate) fn is_any(&self) -> bool {
+        self.video.is_some() || self.audio.is_some() || !self.tracks.is_empty() || self.latency.is_some()
+    }
 }
 
 /// A catalog's format, as it is typed.

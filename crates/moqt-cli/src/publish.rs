@@ -4,7 +4,7 @@ use std::{io::IsTerminal as _, path::PathBuf, pin::pin, sync::Arc, time::Duratio
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum, builder::FalseyValueParser};
-use moqt::{FullTrackName, GroupProducer, Session, SessionError, TrackInfo, TrackProducer};
+use moqt::{FullTrackName, GroupProducer, Link, LinkError, LinkEvent, TrackInfo, TrackProducer};
 
 use crate::{
     common::{ConnectArgs, Connector, chain},
@@ -63,6 +63,10 @@ pub(crate) struct PubArgs {
     /// At the end, wait at most that long until everything is acknowledged
     #[arg(long, value_name = "DURATION", env = "MOQT_PUB_LINGER", value_parser = units::duration, default_value = "2s")]
     pub(crate) linger: Duration,
+
+    /// When the connection is lost, try that long to get it back; 0 ends at once
+    #[arg(long, value_name = "DURATION", env = "MOQT_PUB_RECONNECT", value_parser = units::duration, default_value = "10s")]
+    pub(crate) reconnect: Duration,
 
     #[command(flatten)]
     pub(crate) media: media::MediaPubArgs,
@@ -128,6 +132,12 @@ impl PubArgs {
     }
 }
 
+impl PubArgs {
+    pub(crate) fn times(&self) -> Times {
+        Times { linger: self.linger, reconnect: self.reconnect }
+    }
+}
+
 /// Runs the command.
 pub(crate) async fn run(args: PubArgs, shutdown: Shutdown) -> anyhow::Result<Exit> {
     args.check()?;
@@ -139,13 +149,13 @@ pub(crate) async fn run(args: PubArgs, shutdown: Shutdown) -> anyhow::Result<Exi
 }
 
 async fn bytes(args: PubArgs, shutdown: Shutdown) -> anyhow::Result<Exit> {
-    let connector = args.connect.connector()?;
+    let connector = args.connect.steady()?;
     // An input that is not there is found before anything is announced.
     let reader = input::open(args.input.as_deref()).await?;
     let served = Served::new();
     let track = served.add(args.track.clone(), TrackInfo::default());
     let mut waiting = Waiting::new();
-    let Some(session) = connect(&connector, &served, &shutdown, &mut waiting).await? else {
+    let Some(link) = connect(&connector, &served, args.times(), &shutdown, &mut waiting).await? else {
         return Ok(shutdown.wanted().await);
     };
     let reading = async {
@@ -154,76 +164,105 @@ async fn bytes(args: PubArgs, shutdown: Shutdown) -> anyhow::Result<Exit> {
         }
         tokio::time::sleep(args.start_after).await;
         let frames = Frames::new(reader, args.cut());
-        let mut feed = Feed::new(&args, &track, &session);
+        let mut feed = Feed::new(&args, &track, &link);
         feed.run(frames, &mut waiting).await
     };
-    until_end(&connector, &served, &session, args.linger, &shutdown, reading).await
+    until_end(&connector, &served, &link, args.times(), &shutdown, reading).await
 }
 
-/// Opens the session that serves the tracks. `None` when the user wants the end before.
+/// How long to wait at the end, and for a connection that is lost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) linger: Duration,
+    pub(crate) reconnect: Duration,
+}
+
+/// Opens the session that serves the tracks, and is had anew when it is lost. `None` when the user wants the end before.
 pub(crate) async fn connect(
     connector: &Connector,
     served: &Arc<Served>,
+    times: Times,
     shutdown: &Shutdown,
     waiting: &mut Waiting,
-) -> anyhow::Result<Option<Session>> {
+) -> anyhow::Result<Option<Link>> {
     tokio::select! {
         biased;
         _ = shutdown.wanted() => Ok(None),
-        session = connector.connect_with(Arc::clone(served) as _, waiting) => session.map(Some),
+        link = connector.link(Arc::clone(served) as _, times.reconnect, waiting) => link.map(Some),
     }
 }
 
-/// Publishes until `writing` is through, the user wants the end, or the connection is lost.
+/// Publishes until `writing` is through, the user wants the end, or the connection is lost for good.
 pub(crate) async fn until_end(
     connector: &Connector,
     served: &Served,
-    session: &Session,
-    linger: Duration,
+    link: &Link,
+    times: Times,
     shutdown: &Shutdown,
     writing: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<Exit> {
     let ended = tokio::select! {
         biased;
         exit = shutdown.wanted() => Ended::Interrupted(exit),
-        error = session.closed() => Ended::Lost(error),
+        error = lost(connector, link, times.reconnect) => Ended::Lost(error),
         read = writing => Ended::Read(read),
     };
     let result = match ended {
-        Ended::Lost(error) => {
-            let url = connector.url();
-            Err(anyhow!("connection lost: {url}: {}; start it again to go on publishing", chain(&error)))
-        }
+        Ended::Lost(error) => Err(error),
         Ended::Interrupted(exit) => {
-            finish(served, session, linger).await;
+            finish(served, link, times.linger).await;
             Ok(exit)
         }
         Ended::Read(read) => {
-            finish(served, session, linger).await;
+            finish(served, link, times.linger).await;
             read.map(|()| Exit::Done)
         }
     };
-    connector.close(session).await;
+    connector.close_link(link).await;
     result
 }
 
 enum Ended {
     Interrupted(Exit),
-    Lost(SessionError),
+    Lost(anyhow::Error),
     Read(anyhow::Result<()>),
 }
 
-/// Completes the tracks and gives what was written the time to arrive.
-pub(crate) async fn finish(served: &Served, session: &Session, linger: Duration) {
-    served.finish();
-    let delivered = async {
-        tokio::select! {
-            biased;
-            () = served.delivered(session) => {}
-            _ = session.closed() => {}
+/// Waits until the connection is lost for good, and says once for each time that it is lost for a while.
+async fn lost(connector: &Connector, link: &Link, patience: Duration) -> anyhow::Error {
+    let mut events = link.events();
+    let shown = humantime::format_duration(patience);
+    let url = connector.url();
+    let telling = async {
+        while let Some(event) = events.next().await {
+            if let (LinkEvent::Lost { error }, false) = (event, patience.is_zero()) {
+                let why = chain(&error);
+                ui::notice(&format!("connection lost: {url}: {why}; trying for {shown} to get it back"));
+            }
         }
+        std::future::pending::<()>().await;
     };
-    if tokio::time::timeout(linger, delivered).await.is_err() {
+    let over = tokio::select! {
+        biased;
+        () = telling => LinkError::Closed,
+        over = link.closed() => over,
+    };
+    match over {
+        LinkError::GaveUp { lost, .. } if patience.is_zero() => {
+            anyhow!("connection lost: {url}: {}; --reconnect waits for its return", chain(&lost))
+        }
+        LinkError::GaveUp { lost, last } => {
+            let last = last.map(|last| format!("; last attempt: {}", chain(&*last))).unwrap_or_default();
+            anyhow!("connection lost: {url}: {}{last}; not back within {shown} (--reconnect)", chain(&lost))
+        }
+        over => anyhow!("connection lost: {url}: {}", chain(&over)),
+    }
+}
+
+/// Completes the tracks and gives what was written the time to arrive.
+async fn finish(served: &Served, link: &Link, linger: Duration) {
+    served.finish();
+    if tokio::time::timeout(linger, served.delivered(link)).await.is_err() {
         let linger = humantime::format_duration(linger);
         ui::notice(&format!("not everything was acknowledged within {linger}; --linger waits longer"));
     }
@@ -232,7 +271,7 @@ pub(crate) async fn finish(served: &Served, session: &Session, linger: Duration)
 /// Moves frames from the input into the track.
 struct Feed<'a> {
     track: &'a TrackProducer,
-    session: &'a Session,
+    link: &'a Link,
     grouper: Grouper,
     pacer: Option<Pacer>,
     group: Option<GroupProducer>,
@@ -242,12 +281,12 @@ struct Feed<'a> {
 }
 
 impl<'a> Feed<'a> {
-    fn new(args: &PubArgs, track: &'a TrackProducer, session: &'a Session) -> Self {
+    fn new(args: &PubArgs, track: &'a TrackProducer, link: &'a Link) -> Self {
         let counts = Arc::new(Counts::default());
         let typed = args.input.is_none() && std::io::stdin().is_terminal();
         Self {
             track,
-            session,
+            link,
             grouper: Grouper::new(args.grouping()),
             pacer: args.rate.map(Pacer::new),
             group: None,
@@ -268,7 +307,7 @@ impl<'a> Feed<'a> {
             waiting.over();
             match &mut self.pacer {
                 Some(pacer) => pacer.pass(frame.len()).await,
-                None => self.window.hold_back(self.session, frame.len()).await,
+                None => self.window.hold_back(self.link, frame.len()).await,
             }
             self.write(frame)?;
         }

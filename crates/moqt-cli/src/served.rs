@@ -6,8 +6,8 @@ use std::{
 };
 
 use moqt::{
-    AnnounceConsumer, AnnounceProducer, FetchRequest, FullTrackName, InfoRequest, Interest, Origin, Reason,
-    Retention, Session, TrackConsumer, TrackInfo, TrackProducer, TrackRequest,
+    AnnounceConsumer, AnnounceProducer, FetchRequest, FullTrackName, InfoRequest, Interest, Link, Origin,
+    Reason, Retention, TrackConsumer, TrackInfo, TrackProducer, TrackRequest,
 };
 use tokio::sync::watch;
 
@@ -67,9 +67,26 @@ impl Served {
         self.lock().values().for_each(|serving| serving.track.finish());
     }
 
-    /// Waits until the peer has read the finished tracks to their ends, and takes their names back.
-    pub(crate) async fn delivered(&self, session: &Session) {
-        session.publisher().flushed().await;
+    /// Waits until the server has read the finished tracks to their ends, and takes their names back. What was on its
+    /// way when a session was lost has to be asked for again.
+    pub(crate) async fn delivered(&self, link: &Link) {
+        let mut lost = link.current().is_none();
+        let mut asked = self.subscriptions.subscribe();
+        while let Ok(session) = link.session().await {
+            if std::mem::take(&mut lost) {
+                let known = *asked.borrow();
+                tokio::select! {
+                    biased;
+                    _ = asked.wait_for(|count| *count > known) => {}
+                    _ = session.closed() => {}
+                }
+            }
+            session.publisher().flushed().await;
+            if link.current().is_some_and(|current| current.id() == session.id()) {
+                break;
+            }
+            lost = true;
+        }
         for name in self.lock().keys() {
             self.names.remove(&name.to_namespace());
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use moqt::Session;
+use moqt::Link;
 use tokio::time::Instant;
 
 use crate::waiting::now;
@@ -43,14 +43,20 @@ impl Window {
     }
 
     /// Waits before `len` more bytes until the peer has what was brought, if that was much in a short time.
-    pub(crate) async fn hold_back(&mut self, session: &Session, len: usize) {
+    pub(crate) async fn hold_back(&mut self, link: &Link, len: usize) {
         if self.is_full(now(), len) {
-            let _ = tokio::time::timeout(Self::PATIENCE, session.publisher().flushed()).await;
+            let taken = async {
+                if let Ok(session) = link.session().await {
+                    session.publisher().flushed().await;
+                }
+            };
+            let _ = tokio::time::timeout(Self::PATIENCE, taken).await;
             *self = Self::new(now());
         }
     }
 
-    fn is_full(&mut self, now: Instant, len: usize) -> bool {
+    /// Whether the peer must have what was brought before there are `len` bytes more.
+    pub(crate) fn is_full(&mut self, now: Instant, len: usize) -> bool {
         if now.saturating_duration_since(self.began) >= Self::FAST {
             *self = Self::new(now);
         }

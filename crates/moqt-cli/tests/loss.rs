@@ -165,16 +165,58 @@ async fn a_lost_track_that_stays_away_is_a_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publisher_that_loses_the_relay_says_so() {
+async fn publisher_and_subscriber_survive_a_relay_that_is_started_again() {
     let relay = TestRelay::start();
-    let (publisher, mut stdin) = fed(relay.moqt("pub", "orphan --format lines --wait-subscriber"));
-    let (_subscriber, mut out) = watched(relay.moqt("sub", "orphan --format lines"));
-    write(&mut stdin, "one\n").await;
-    assert_eq!(line(&mut out).await, "one");
-    within("the relay closes", relay.handle.close()).await;
-    let (status, _, words) = end(publisher).await;
-    assert_eq!((status, lines(&words).len()), (1, 1), "{words}");
-    assert!(words.starts_with("moqt: connection lost: moqf://"), "{words}");
+    let (publisher, mut stdin) =
+        fed(relay.moqt("pub", "steady --format lines --wait-subscriber --reconnect 50s"));
+    let (subscriber, mut out) = watched(relay.moqt("sub", "steady --format lines --from 0 --reconnect 50s"));
+    let mut written = 0;
+    let mut relay = relay;
+    for _ in 0..3 {
+        for _ in 0..5 {
+            write(&mut stdin, &format!("line {written}\n")).await;
+            assert_eq!(line(&mut out).await, format!("line {written}"));
+            written += 1;
+        }
+        within("the relay closes", relay.handle.close()).await;
+        // What is written while there is no relay is not lost either.
+        write(&mut stdin, &format!("line {written}\n")).await;
+        relay = TestRelay::start_again(relay.address(), relay.certificate.clone()).await;
+        assert_eq!(line(&mut out).await, format!("line {written}"));
+        written += 1;
+    }
+    drop(stdin);
+    assert_eq!(rest(out).await, b"");
+    for (who, start) in
+        [(publisher, "moqt: connection lost: moqf://"), (subscriber, "moqt: lost: steady at moqf://")]
+    {
+        let (status, _, words) = end(who).await;
+        assert_eq!((status, lines(&words).len()), (0, 3), "a line for each restart: {words}");
+        assert!(lines(&words).iter().all(|line| line.starts_with(start)), "{words}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_whose_relay_stays_away_says_so() {
+    for (options, last) in
+        [("--reconnect 0", "--reconnect waits for its return"), ("--reconnect 300ms", "(--reconnect)")]
+    {
+        let relay = TestRelay::start();
+        let (publisher, mut stdin) =
+            fed(relay.moqt("pub", &format!("orphan --format lines --wait-subscriber {options}")));
+        let (_subscriber, mut out) = watched(relay.moqt("sub", "orphan --format lines"));
+        write(&mut stdin, "one\n").await;
+        assert_eq!(line(&mut out).await, "one");
+        within("the relay closes", relay.handle.close()).await;
+        let (status, _, words) = end(publisher).await;
+        let words = lines(&words);
+        assert_eq!((status, words.len()), (1, if options.ends_with('0') { 1 } else { 2 }), "{words:?}");
+        let failure = words.last().unwrap();
+        assert!(
+            failure.starts_with("moqt: connection lost: moqf://") && failure.ends_with(last),
+            "{words:?}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

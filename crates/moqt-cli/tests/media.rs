@@ -74,7 +74,9 @@ async fn what_does_not_go_with_media_is_wrong_usage() {
     for (line, words) in [
         ("--format test --input x", "--format test makes its own pictures: leave --input out"),
         ("--format test --rate 5M", "--rate go with --format raw and lines"),
-        ("--format raw --catalog msf", "--catalog goes with --format test"),
+        ("--format raw --catalog msf", "--catalog, --loop and --realtime go with --format fmp4"),
+        ("--format test --realtime", "--loop and --realtime go with --format fmp4"),
+        ("--format fmp4 --loop", "--loop needs a file that it can read again: say which with --input"),
         ("--format test --catalog hls", "possible values: hang, msf, common"),
     ] {
         let (status, _, said) = run(moqt(&format!("pub https://relay/ a {line}"))).await;

@@ -10,6 +10,7 @@ mod model;
 pub mod msf;
 mod reader;
 
+pub(crate) use self::model::kind_of;
 pub use self::{
     document::{Entry, Error, MAX_DEPTH, MAX_DOCUMENT, MAX_STRING, MAX_TRACKS},
     model::{Broadcast, Invalid, Kind, Packaging, Problem, Source, Track},

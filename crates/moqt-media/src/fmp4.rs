@@ -134,3 +134,6 @@ pub enum Error {
         track: String,
     },
 }
+
+#[cfg(test)]
+mod tests;

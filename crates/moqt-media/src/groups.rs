@@ -42,6 +42,8 @@ pub struct Grouped {
     pub track: usize,
     /// It begins a group.
     pub begins: bool,
+    /// With it all tracks of audio begin one, too: nothing that went before is continued, but for other video.
+    pub leads: bool,
     /// With its times.
     pub frame: Frame,
     /// When it is to be decoded, in microseconds of media time.
@@ -107,7 +109,8 @@ impl Grouper {
         }
         let due = micros(shown(0).unwrap_or_default());
         self.end = self.end.max(at.saturating_add(micros(sample.duration.into())));
-        if begins && self.leader == Some(sample.track) {
+        let leads = begins && self.leader.is_none_or(|leader| leader == sample.track);
+        if leads && !alone {
             self.tracks
                 .iter_mut()
                 .filter(|track| track.kind == Kind::Audio)
@@ -122,6 +125,9 @@ impl Grouper {
             payload: sample.payload,
             ..Frame::default()
         };
-        Ok(Some(Grouped { track: sample.track, begins, frame, due }))
+        Ok(Some(Grouped { track: sample.track, begins, leads, frame, due }))
     }
 }
+
+#[cfg(test)]
+mod tests;

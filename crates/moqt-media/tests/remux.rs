@@ -1,4 +1,5 @@
 //! Files of ffmpeg as frames and back: what ffprobe says of both is the same.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 mod support;
 

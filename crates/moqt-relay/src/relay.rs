@@ -94,7 +94,12 @@ impl Relay {
         let root = (!shared.settings.upstreams.is_empty()).then(|| Membership::new(&shared, None, ""));
         let all = async {
             if listeners.is_empty() {
-                shared.closing().wait().await;
+                let mut closing = shared.closing();
+                tokio::select! {
+                    biased;
+                    () = closing.wait() => {}
+                    () = shared.deserted() => {}
+                }
             }
             for parts in [&mut listeners, &mut pages] {
                 while let Some(part) = parts.join_next().await {

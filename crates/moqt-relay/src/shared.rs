@@ -180,6 +180,14 @@ impl Shared {
         self.draining.borrow().is_some()
     }
 
+    /// Waits until the relay drains and no client is left.
+    pub(crate) async fn deserted(&self) {
+        self.draining().wait().await;
+        let all = self.limits.sessions.min(Semaphore::MAX_PERMITS);
+        // The semaphore is never closed.
+        let _ = self.sessions.acquire_many(u32::try_from(all).unwrap_or(u32::MAX)).await;
+    }
+
     /// Whether a client may begin its handshakes; otherwise it is told.
     pub(crate) fn admit(&self, incoming: Incoming) -> Option<(Incoming, HandshakePlace)> {
         let source = Source::from(incoming.remote_address().ip());

@@ -72,6 +72,32 @@ impl Dialer {
         })))
     }
 
+    /// Prepares to dial from one local address, which stands for a network; only to addresses of its family.
+    ///
+    /// # Errors
+    ///
+    /// When the address is not one of this machine.
+    pub fn from_address(
+        local: SocketAddr,
+        tls: rustls::ClientConfig,
+        transport: TransportOptions,
+        timeout: Duration,
+    ) -> io::Result<Self> {
+        let endpoint = endpoint(local, &transport)?;
+        let none = || Err(Arc::new(io::Error::from(io::ErrorKind::Unsupported)));
+        let (v4, v6) = if local.is_ipv4() { (Ok(endpoint), none()) } else { (none(), Ok(endpoint)) };
+        Ok(Self(Arc::new(Inner {
+            tls,
+            transport,
+            timeout,
+            routed: true,
+            v4,
+            v6,
+            #[cfg(feature = "webtransport")]
+            sessions: std::sync::Mutex::default(),
+        })))
+    }
+
     /// Prepares to dial from a socket of the caller's own making, such as one in a simulation; only to addresses of
     /// its family.
     ///
@@ -146,7 +172,8 @@ impl Dialer {
                 let connecting = endpoint
                     .connect_with(config, address, server_name)
                     .map_err(|error| DialError::Invalid(Arc::new(error)))?;
-                let connection = connecting.await.map_err(DialError::from_quic)?;
+                let connection =
+                    connecting.await.map_err(|error| DialError::from_quic(error, self.silence()))?;
                 Ok(QuicConnection::new(connection).into())
             }
         })
@@ -189,8 +216,8 @@ impl Dialer {
                 let session = async {
                     webtransport::connect(connecting.await.map_err(HandshakeError::Quic)?, request).await
                 };
-                let session =
-                    session.await.map_err(|error| DialError::from_handshake(error, self.0.timeout))?;
+                let failed = |error| DialError::from_handshake(error, self.0.timeout, self.silence());
+                let session = session.await.map_err(failed)?;
                 self.remember(session.downgrade());
                 Ok(session.into())
             }
@@ -227,6 +254,11 @@ impl Dialer {
         for endpoint in [&self.0.v4, &self.0.v6].into_iter().flatten() {
             endpoint.wait_idle().await;
         }
+    }
+
+    /// How long an address may be silent.
+    fn silence(&self) -> Duration {
+        self.0.transport.idle_timeout.unwrap_or(self.0.timeout).min(self.0.timeout)
     }
 
     fn client_config(&self, alpns: &[Vec<u8>]) -> Result<quinn::ClientConfig, DialError> {

@@ -1,6 +1,6 @@
 //! The side that connects.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use moqt_session::{Config, Handshake, Origin, Session, Tracks};
 use moqt_transport::{Code, Dialer, Fingerprint, NetConnection, TransportOptions};
@@ -24,6 +24,9 @@ pub struct ClientOptions {
     pub session: Config,
     /// How long one address of a host may take to answer.
     pub connect_timeout: Duration,
+    /// The local address to send from, which stands for a network; `None` for whichever the system takes. Two clients
+    /// with an address each use two networks at once.
+    pub local: Option<IpAddr>,
 }
 
 impl Default for ClientOptions {
@@ -33,6 +36,7 @@ impl Default for ClientOptions {
             transport: TransportOptions::default(),
             session: Config::default(),
             connect_timeout: Dialer::TIMEOUT,
+            local: None,
         }
     }
 }
@@ -189,8 +193,12 @@ impl std::fmt::Debug for Client {
 }
 
 fn dialer(options: &ClientOptions, tls: &ClientTls) -> Result<Dialer, ConnectError> {
-    Dialer::new(tls.config()?, options.transport.clone(), options.connect_timeout)
-        .map_err(|error| ConnectError::Socket(Arc::new(error)))
+    let (tls, transport, timeout) = (tls.config()?, options.transport.clone(), options.connect_timeout);
+    let dialer = match options.local {
+        None => Dialer::new(tls, transport, timeout),
+        Some(local) => Dialer::from_address((local, 0).into(), tls, transport, timeout),
+    };
+    dialer.map_err(|error| ConnectError::Socket(Arc::new(error)))
 }
 
 /// The raw QUIC protocols of the configured versions, each once, in order.

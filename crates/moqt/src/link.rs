@@ -13,7 +13,7 @@ use moqt_session::{
 };
 use moqt_wire::FullTrackName;
 use tokio::{
-    sync::{broadcast, oneshot, watch},
+    sync::{broadcast, mpsc, oneshot, watch},
     task::JoinSet,
 };
 
@@ -274,19 +274,18 @@ pub async fn follow(
     let track = MergedTrack::new(&options.cache, name, retention, grace);
     // In use until there is a reader.
     let held = track.consume();
-    let (mut states, mut begins, mut followers) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut states, mut followers) = (Vec::new(), Vec::new());
+    let (begun, mut begins) = mpsc::channel(links.len().max(1));
     for (salt, link) in (1..).zip(links) {
         let (state, view) = watch::channel(FollowState::Asking);
-        let (begun, begins_at) = oneshot::channel();
         states.push(view);
-        begins.push(begins_at);
         followers.push(Follower {
             ears: link.ears(),
             track: track.clone(),
             options: subscribe,
             wait: options.wait,
             state,
-            begun: Some(begun),
+            begun: Some(begun.clone()),
             backoff: Backoff::new(&link.policy, salt),
             outage: None,
         });
@@ -295,18 +294,10 @@ pub async fn follow(
     spawn(async move {
         let _ = ended.send(all(track, followers).await);
     });
-    let mut begins: JoinSet<_> = begins.into_iter().collect();
-    let begun = async {
-        while let Some(begun) = begins.join_next().await {
-            if let Ok(Ok(first)) = begun {
-                return first;
-            }
-        }
-        std::future::pending().await
-    };
+    drop(begun);
     tokio::select! {
         biased;
-        first = begun => {
+        Some(first) = begins.recv() => {
             let track = match first {
                 Some(first) => held.reader(Start::At(first)),
                 None => held.clone(),

@@ -25,6 +25,7 @@ pub(super) struct Broadcast {
 /// One of its tracks.
 struct Track {
     name: String,
+    kind: Kind,
     producer: TrackProducer,
     group: Option<GroupProducer>,
 }
@@ -86,7 +87,12 @@ impl Broadcast {
         let less = if first { 0 } else { 10 + u8::try_from(at).unwrap_or(u8::MAX).min(20) };
         let info = TrackInfo { priority: Priority(priority - less), ..TrackInfo::default() };
         let name = FullTrackName::new(self.namespace.clone(), TrackName::from(wanted.name.clone()));
-        Track { name: wanted.name.clone(), producer: self.served.add(name, info), group: None }
+        Track {
+            name: wanted.name.clone(),
+            kind: wanted.kind,
+            producer: self.served.add(name, info),
+            group: None,
+        }
     }
 
     /// Writes a frame of the track at this place; `begins` a group or go on with the one that runs.
@@ -109,8 +115,14 @@ impl Broadcast {
         Ok(())
     }
 
-    /// Completes the groups that run.
-    pub(super) fn end_groups(&mut self) -> anyhow::Result<()> {
+    /// Completes the groups that run of this track, and of all audio.
+    pub(super) fn end_groups(&mut self, track: usize) -> anyhow::Result<()> {
+        let ends = |(at, each): &(usize, &mut Track)| *at == track || each.kind == Kind::Audio;
+        self.tracks.iter_mut().enumerate().filter(ends).try_for_each(|(_, track)| track.end_group())
+    }
+
+    /// Completes all groups.
+    pub(super) fn finish(&mut self) -> anyhow::Result<()> {
         self.tracks.iter_mut().try_for_each(Track::end_group)
     }
 }

@@ -43,7 +43,7 @@ pub(crate) async fn publish(args: publish::PubArgs, shutdown: Shutdown) -> anyho
         while let Some(again) = args.input.as_deref().filter(|_| args.media.repeat) {
             feed.again(again).await?;
         }
-        feed.broadcast.end_groups()
+        feed.broadcast.finish()
     };
     publish::until_end(&connector, &served, &session, args.linger, &shutdown, writing).await
 }
@@ -139,7 +139,7 @@ impl<'a> Feed<'a> {
 
     async fn sample(&mut self, sample: Sample) -> anyhow::Result<()> {
         let Some((_, grouper)) = &mut self.groups else { return Ok(()) };
-        let Some(Grouped { track, begins, frame, due }) =
+        let Some(Grouped { track, begins, leads, frame, due }) =
             grouper.place(sample).context("cannot read the input")?
         else {
             self.too_early += 1;
@@ -150,7 +150,9 @@ impl<'a> Feed<'a> {
         };
         if self.args.media.realtime {
             self.pace.pass(Duration::from_micros(due)).await;
-        } else {
+        } else if leads && self.window.is_full(now(), frame.payload.len()) {
+            // The peer has only what is complete.
+            self.broadcast.end_groups(track)?;
             self.window.hold_back(self.session, frame.payload.len()).await;
         }
         if begins {

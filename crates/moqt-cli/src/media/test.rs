@@ -18,13 +18,14 @@ const LATE: Duration = Duration::from_millis(250);
 
 /// Publishes pictures and beeps until it is told to end.
 pub(crate) async fn publish(args: publish::PubArgs, shutdown: Shutdown) -> anyhow::Result<Exit> {
-    let connector = args.connect.connector()?;
+    let connector = args.connect.steady()?;
     let served = Served::new();
     let counts = Arc::new(Counts::default());
     let mut broadcast = Broadcast::new(&served, &args.track, args.media.formats(), &counts);
     broadcast.describe(&TestSource::broadcast())?;
     let mut waiting = Waiting::new();
-    let Some(session) = publish::connect(&connector, &served, &shutdown, &mut waiting).await? else {
+    let Some(link) = publish::connect(&connector, &served, args.times(), &shutdown, &mut waiting).await?
+    else {
         return Ok(shutdown.wanted().await);
     };
     let writing = async {
@@ -35,7 +36,7 @@ pub(crate) async fn publish(args: publish::PubArgs, shutdown: Shutdown) -> anyho
         let _progress = Progress::start(args.track.to_string(), &counts, true);
         run(&mut broadcast).await
     };
-    publish::until_end(&connector, &served, &session, args.linger, &shutdown, writing).await
+    publish::until_end(&connector, &served, &link, args.times(), &shutdown, writing).await
 }
 
 async fn run(broadcast: &mut Broadcast) -> anyhow::Result<()> {

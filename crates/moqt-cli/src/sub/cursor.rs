@@ -19,9 +19,9 @@ impl Part {
 
 /// Groups that are not in the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Missing {
-    pub(super) first: u64,
-    pub(super) last: u64,
+pub(crate) struct Missing {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
 }
 
 impl Missing {
@@ -72,15 +72,6 @@ impl Cursor {
         self.part = part;
     }
 
-    /// Whether a publisher whose newest group is `latest` cannot be the one whose groups were written: it has begun
-    /// anew, or knows of no group yet.
-    pub(super) fn is_behind(&self, latest: Option<u64>) -> bool {
-        match self.due {
-            Some(due) if self.moved => latest.unwrap_or(0) + 1 < due,
-            _ => false,
-        }
-    }
-
     /// Whether any group was dealt with, so that the next one cannot be just any.
     pub(super) fn has_moved(&self) -> bool {
         self.moved || !self.part.is_empty()
@@ -118,18 +109,6 @@ mod tests {
         assert!(!cursor.is_done());
         cursor.done(4);
         assert!(cursor.is_done());
-    }
-
-    #[test]
-    fn a_publisher_that_has_less_than_was_written_has_begun_anew() {
-        let mut cursor = Cursor::new(Some(100), None);
-        // Asking for what is yet to come is no return.
-        assert!(!cursor.is_behind(Some(5)));
-        cursor.done(100);
-        assert!(cursor.is_behind(Some(5)));
-        assert!(cursor.is_behind(None));
-        assert!(!cursor.is_behind(Some(100)));
-        assert!(!cursor.is_behind(Some(2000)));
     }
 
     #[test]

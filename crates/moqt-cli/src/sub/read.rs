@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use moqt::{
-    FullTrackName, GroupConsumer, GroupError, OrderedGroups, OrderedItem, Reason, Start, Subscription,
-    TrackConsumer, TrackError,
+    FollowState, FullTrackName, GroupConsumer, GroupError, OrderedGroups, OrderedItem, Start, TrackConsumer,
+    TrackError,
 };
+use tokio::sync::watch;
 
 use super::{
     cursor::{Cursor, Missing, Part},
@@ -38,8 +39,6 @@ pub(super) struct Reading<'a> {
     pub(super) gaps: &'a mut Gaps,
     /// How long a missing group is waited for while later ones are there.
     pub(super) patience: Duration,
-    /// Whether anything came.
-    pub(super) came: bool,
     /// How far a group is that is waited for.
     pub(super) stage: &'static str,
 }
@@ -51,13 +50,36 @@ pub(super) enum GroupEnd {
 }
 
 impl Reading<'_> {
-    /// Writes what comes until the track ends or is lost.
-    pub(super) async fn run(&mut self, subscription: Subscription) -> anyhow::Result<Ended> {
-        let track = subscription.into_track();
+    /// Writes what comes until the track ends or is lost. While it is lost, as `state` says, nothing is given up that is
+    /// merely missing.
+    pub(super) async fn run(
+        &mut self,
+        track: TrackConsumer,
+        mut state: Option<watch::Receiver<FollowState>>,
+    ) -> anyhow::Result<Ended> {
         let mut ordered = OrderedGroups::new(track.clone(), self.patience);
         let what = format!("for the first group of {} (subscribed)", self.name);
         loop {
-            let next = self.waiting.during(&what, self.sink.output.until(ordered.next()));
+            let lost = state
+                .as_mut()
+                .is_some_and(|state| matches!(*state.borrow_and_update(), FollowState::Lost { .. }));
+            ordered.set_patience(if lost { Duration::MAX } else { self.patience });
+            let next = async {
+                let changed = async {
+                    if let Some(state) = &mut state
+                        && state.changed().await.is_ok()
+                    {
+                        return;
+                    }
+                    std::future::pending().await
+                };
+                tokio::select! {
+                    biased;
+                    next = ordered.next() => Some(next),
+                    () = changed => None,
+                }
+            };
+            let next = self.waiting.during(&what, self.sink.output.until(next));
             let next = match self.gaps.due() {
                 None => next.await?,
                 Some(due) => match tokio::time::timeout_at(due, next).await {
@@ -69,25 +91,19 @@ impl Reading<'_> {
                 },
             };
             match next {
-                Ok(None) => return Ok(Ended::Finished),
-                Err(error) => return Ok(Ended::Lost(error)),
-                Ok(Some(OrderedItem::Gap { first, last, reason })) => {
-                    if reason == Reason::Timeout {
-                        // What a lost track leaves behind is no gap: it can be had after the return.
-                        if let Some(error) = lost(&track, Duration::ZERO).await {
-                            return Ok(Ended::Lost(error));
-                        }
-                    }
+                None => continue,
+                Some(Ok(None)) => return Ok(Ended::Finished),
+                Some(Err(error)) => return Ok(Ended::Lost(error)),
+                Some(Ok(Some(OrderedItem::Gap { first, last, reason }))) => {
                     self.arrive(first);
                     self.missing(Missing { first, last }, &reason.to_string());
                     self.cursor.done(last);
                 }
-                Ok(Some(OrderedItem::Group(mut group))) => {
-                    self.came = true;
+                Some(Ok(Some(OrderedItem::Group(mut group)))) => {
                     let sequence = group.sequence();
                     self.arrive(sequence);
                     if let GroupEnd::Cut(reason) = self.group(&mut group, 0).await? {
-                        if let Some(error) = lost(&track, END_LAG).await {
+                        if let Some(error) = lost_soon(&track, END_LAG).await {
                             return Ok(Ended::Lost(error));
                         }
                         self.give_up(sequence, &reason.to_string());
@@ -232,7 +248,7 @@ impl Reading<'_> {
 }
 
 /// Whether the track has ended with an error, or does so within `lag`.
-async fn lost(track: &TrackConsumer, lag: Duration) -> Option<TrackError> {
+async fn lost_soon(track: &TrackConsumer, lag: Duration) -> Option<TrackError> {
     let mut end = track.reader(Start::At(u64::MAX));
     let end = async {
         loop {

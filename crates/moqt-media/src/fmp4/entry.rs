@@ -14,6 +14,9 @@ use crate::{catalog::Kind, codec};
 const VISUAL: usize = 78;
 const AUDIO: usize = 28;
 
+/// A codec's name, of the type of its entry and its configuration.
+type Name = fn(&str, &[u8]) -> Option<String>;
+
 /// Reads the first entry of an `stsd` into the track. `Err` in the inner result: what keeps it from being used.
 pub(super) fn read(stsd: &Box<'_>, track: &mut Track) -> Result<Result<(), String>, Error> {
     let Some(entry) = stsd.children(8).next() else { return Ok(Err("it has no sample entry".to_owned())) };
@@ -38,7 +41,7 @@ pub(super) fn read(stsd: &Box<'_>, track: &mut Track) -> Result<Result<(), Strin
 
 fn video(entry: &Box<'_>, kind: &str, track: &mut Track) -> Result<Result<(), String>, Error> {
     let config = |wanted: &[u8; 4]| find(entry, VISUAL, wanted);
-    let (wanted, codec): (_, fn(&str, &[u8]) -> Option<String>) = match &entry.kind {
+    let (wanted, codec): (_, Name) = match &entry.kind {
         b"avc1" | b"avc3" => (b"avcC", codec::avc),
         b"hvc1" | b"hev1" => (b"hvcC", codec::hevc),
         b"av01" => (b"av1C", |_, record| codec::av1(record)),

@@ -96,6 +96,9 @@ fn trak(out: &mut Vec<u8>, header: &Header<'_>, entry: &[u8]) {
     });
 }
 
+/// A configuration: the type of its box, and what is in it.
+type Config = (&'static [u8; 4], Vec<u8>);
+
 /// The sample entry of a track.
 fn entry(track: &Track) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
@@ -124,8 +127,7 @@ fn entry(track: &Track) -> Result<Vec<u8>, String> {
         }
         Kind::Audio => {
             let channels = u8::try_from(track.channels.unwrap_or(2)).unwrap_or(2);
-            let (kind, config): (&[u8; 4], Option<(&[u8; 4], Vec<u8>)>) = match (family, track.codec.as_str())
-            {
+            let (kind, config): (&[u8; 4], Option<Config>) = match (family, track.codec.as_str()) {
                 ("mp4a", "mp4a.69" | "mp4a.6B") | ("mp3", _) => {
                     (b"mp4a", Some((b"esds", esds(0x6b, 5, None))))
                 }

@@ -54,6 +54,15 @@ impl OrderedGroups {
         Self { track, patience, next, groups, gaps, waiting: None, end: None }
     }
 
+    /// Waits for a missing group for `patience` from now on, however long it was waited for. For those who know that
+    /// nothing comes just now, as from a session that is being replaced.
+    pub fn set_patience(&mut self, patience: Duration) {
+        if self.patience != patience {
+            self.patience = patience;
+            self.waiting = None;
+        }
+    }
+
     /// The next group by number, or a gap. `None` once the track is complete and all was given out.
     ///
     /// # Errors

@@ -117,10 +117,12 @@ impl DialError {
         }
     }
 
-    pub(super) fn from_quic(error: quinn::ConnectionError) -> Self {
+    /// `silence` is how long an end may be quiet.
+    pub(super) fn from_quic(error: quinn::ConnectionError, silence: Duration) -> Self {
         use quinn::{ConnectionError as Quic, TransportErrorCode};
 
         match &error {
+            Quic::TimedOut => return Self::TimedOut(silence),
             Quic::TransportError(ours) => {
                 if let Some(alert) = alert(ours.code.into()) {
                     return Self::from_our_alert(alert, &ours.reason.clone(), error);
@@ -140,11 +142,15 @@ impl DialError {
     }
 
     #[cfg(feature = "webtransport")]
-    pub(super) fn from_handshake(error: crate::webtransport::HandshakeError, timeout: Duration) -> Self {
+    pub(super) fn from_handshake(
+        error: crate::webtransport::HandshakeError,
+        timeout: Duration,
+        silence: Duration,
+    ) -> Self {
         use crate::webtransport::HandshakeError;
 
         match error {
-            HandshakeError::Quic(error) => Self::from_quic(error),
+            HandshakeError::Quic(error) => Self::from_quic(error, silence),
             HandshakeError::Http3(error) => Self::Connection(error),
             HandshakeError::Rejected { status, headers } => Self::Rejected { status, headers },
             HandshakeError::TimedOut => Self::TimedOut(timeout),

@@ -4,7 +4,7 @@ use std::{error::Error, sync::Arc, time::Duration};
 
 use moqt_session::{Announced, Feed, MergedTrack, Reason, RequestError, SubscribeOptions, TrackError};
 use tokio::{
-    sync::{oneshot, watch},
+    sync::{mpsc, watch},
     time::Instant,
 };
 
@@ -54,7 +54,7 @@ pub enum FollowEnd {
 }
 
 /// Where the first group of a track is that has just been accepted.
-pub(super) type Begun = oneshot::Sender<Option<u64>>;
+pub(super) type Begun = mpsc::Sender<Option<u64>>;
 
 pub(super) struct Follower {
     pub(super) ears: Ears,
@@ -97,8 +97,9 @@ impl Follower {
         };
         let end = tokio::select! {
             biased;
-            () = gone => FollowEnd::Done,
+            // A short range may be through when the answer to the request for it is read.
             end = self.follow() => end,
+            () = gone => FollowEnd::Done,
         };
         self.state.send_replace(FollowState::Over(end.clone()));
         end
@@ -178,7 +179,8 @@ impl Follower {
             }
         }
         if let Some(begun) = self.begun.take() {
-            let _ = begun.send(self.options.first.or(feed.latest().filter(|&latest| latest > 0)));
+            // There is a place for each link.
+            let _ = begun.try_send(self.options.first.or(feed.latest().filter(|&latest| latest > 0)));
         }
         self.state.send_replace(FollowState::Live);
         Ok(feed)
