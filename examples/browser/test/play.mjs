@@ -243,6 +243,7 @@ export const cases = {
   },
 
   "catalogs that are wrong": async (test) => {
+    const { url } = await test.relay();
     const publisher = await test.page();
     await publisher.evaluate(async (url) => {
       const { Session } = await import("/transfork.js");
@@ -259,9 +260,9 @@ export const cases = {
       publish("wrong/frames", { video: { renditions: { v: jpeg } } });
       const track = session.publish("wrong/frames/v", { keep: 2 });
       setInterval(() => track.write(Uint8Array.of(0x40, 0xff, 1)), 200);
-    }, test.url);
-    test.moqt("pub", test.url, "wrong/not", "--format", "test");
-    const page = await open(test, { play: "wrong/nobody" });
+    }, url);
+    test.moqt("pub", url, "wrong/not", "--format", "test");
+    const page = await open(test, { play: "wrong/nobody" }, url);
     await page.locator("#broadcasts button", { hasText: "wrong/track" }).waitFor();
     const press = (name) => page.locator("#broadcasts button", { hasText: `wrong/${name}` }).click();
     for (const [name, element, words] of [
@@ -281,7 +282,7 @@ export const cases = {
       const { Session } = await import("/transfork.js");
       const session = await Session.connect(url);
       for (let at = 0; at < 501; at++) session.publish(`many/${at}/catalog.json`);
-    }, test.url);
+    }, url);
     await says(page, "#notice", "more than 500 broadcasts");
     await says(page, "#count", /^500$/);
   },
