@@ -296,7 +296,16 @@ impl Relay {
     ///
     /// When it does not come up.
     pub fn start(options: &[&str]) -> Self {
-        let mut args = vec!["relay", "--dev", "--bind", "127.0.0.1:0"];
+        Self::start_at("127.0.0.1:0", options)
+    }
+
+    /// Starts a relay at an address, such as that of one that was killed.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come up.
+    pub fn start_at(address: &str, options: &[&str]) -> Self {
+        let mut args = vec!["relay", "--dev", "--bind", address];
         args.extend_from_slice(options);
         let process = Process::start(&args);
         let line = process.says("http://");
