@@ -120,10 +120,14 @@ impl Broadcast {
         let ends = |(at, each): &(usize, &mut Track)| *at == track || each.kind == Kind::Audio;
         self.tracks.iter_mut().enumerate().filter(ends).try_for_each(|(_, track)| track.end_group())
     }
+}
 
-    /// Completes all groups.
-    pub(super) fn finish(&mut self) -> anyhow::Result<()> {
-        self.tracks.iter_mut().try_for_each(Track::end_group)
+impl Drop for Broadcast {
+    /// Completes the groups that run: what is in them is whole, whyever it ends.
+    fn drop(&mut self) {
+        for track in &mut self.tracks {
+            let _ = track.end_group();
+        }
     }
 }
 

@@ -34,12 +34,12 @@ pub(crate) async fn publish(args: publish::PubArgs, shutdown: Shutdown) -> anyho
         }
         tokio::time::sleep(args.start_after).await;
         let _progress = Progress::start(args.track.to_string(), &counts, true);
-        run(&mut broadcast).await
+        run(broadcast).await
     };
     publish::until_end(&connector, &served, &link, args.times(), &shutdown, writing).await
 }
 
-async fn run(broadcast: &mut Broadcast) -> anyhow::Result<()> {
+async fn run(mut broadcast: Broadcast) -> anyhow::Result<()> {
     let began = now();
     let mut source = TestSource::new(clock::now());
     loop {
