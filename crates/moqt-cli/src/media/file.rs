@@ -4,7 +4,7 @@ use std::{path::Path, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use bytes::BytesMut;
-use moqt::Session;
+use moqt::Link;
 use moqt_media::{
     fmp4::{Demuxer, Event, Movie, Sample},
     groups::{Grouped, Grouper},
@@ -29,30 +29,31 @@ const PIECE: usize = 64 << 10;
 
 /// Publishes what an MP4 holds.
 pub(crate) async fn publish(args: publish::PubArgs, shutdown: Shutdown) -> anyhow::Result<Exit> {
-    let connector = args.connect.connector()?;
+    let connector = args.connect.steady()?;
     // An input that is not there is found before anything is announced.
     let reader = input::open(args.input.as_deref()).await?;
     let served = Served::new();
     let mut waiting = Waiting::new();
-    let Some(session) = publish::connect(&connector, &served, &shutdown, &mut waiting).await? else {
+    let Some(link) = publish::connect(&connector, &served, args.times(), &shutdown, &mut waiting).await?
+    else {
         return Ok(shutdown.wanted().await);
     };
     let writing = async {
-        let mut feed = Feed::new(&args, &served, &session, waiting);
+        let mut feed = Feed::new(&args, &served, &link, waiting);
         feed.pass(reader).await?;
         while let Some(again) = args.input.as_deref().filter(|_| args.media.repeat) {
             feed.again(again).await?;
         }
         feed.broadcast.finish()
     };
-    publish::until_end(&connector, &served, &session, args.linger, &shutdown, writing).await
+    publish::until_end(&connector, &served, &link, args.times(), &shutdown, writing).await
 }
 
 /// Moves samples from the input into tracks.
 struct Feed<'a> {
     args: &'a publish::PubArgs,
     served: &'a Served,
-    session: &'a Session,
+    link: &'a Link,
     broadcast: Broadcast,
     waiting: Waiting,
     window: Window,
@@ -65,17 +66,12 @@ struct Feed<'a> {
 }
 
 impl<'a> Feed<'a> {
-    fn new(
-        args: &'a publish::PubArgs,
-        served: &'a Arc<Served>,
-        session: &'a Session,
-        waiting: Waiting,
-    ) -> Self {
+    fn new(args: &'a publish::PubArgs, served: &'a Arc<Served>, link: &'a Link, waiting: Waiting) -> Self {
         let counts = Arc::new(Counts::default());
         Self {
             args,
             served,
-            session,
+            link,
             broadcast: Broadcast::new(served, &args.track, args.media.formats(), &counts),
             waiting,
             window: Window::new(now()),
@@ -153,7 +149,7 @@ impl<'a> Feed<'a> {
         } else if leads && self.window.is_full(now(), frame.payload.len()) {
             // The peer has only what is complete.
             self.broadcast.end_groups(track)?;
-            self.window.hold_back(self.session, frame.payload.len()).await;
+            self.window.hold_back(self.link, frame.payload.len()).await;
         }
         if begins {
             self.window.group();
