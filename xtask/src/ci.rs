@@ -24,7 +24,7 @@ const STEPS: &[Step] = &[
     ("build", build),
     ("interop", interop::run_built),
     ("browser", interop::browser::run_built),
-    ("readme", || readme::run(false, readme::Caller::Ci)),
+    ("readme", || readme::run(false, None, readme::Caller::Ci)),
     ("test", || layers::run(None, Profile::Ci, &[])),
 ];
 

@@ -1,4 +1,4 @@
-//! Fuzzing of the wire, transport and session crates, with cargo-fuzz or with the compiler's own instrumentation.
+//! Fuzzing of the wire, transport, session and media crates, with cargo-fuzz or with the compiler's own instrumentation.
 
 use std::fs;
 use std::path::Path;
@@ -10,10 +10,11 @@ use anyhow::{Context, Result, bail};
 use crate::shell::{self, Steps};
 
 /// Where the targets are: the name that stands for all of a crate's, and its folder.
-const CRATES: [(&str, &str); 3] = [
+const CRATES: [(&str, &str); 4] = [
     ("wire", "crates/moqt-wire/fuzz"),
     ("transport", "crates/moqt-transport/fuzz"),
     ("session", "crates/moqt-session/fuzz"),
+    ("media", "crates/moqt-media/fuzz"),
 ];
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 

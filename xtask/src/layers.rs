@@ -19,6 +19,8 @@ pub(crate) enum Layer {
     Session,
     /// Clients, servers, URLs, TLS.
     Facade,
+    /// Catalogs, LOC, MP4.
+    Media,
     /// The relay.
     Relay,
     /// The command.
@@ -35,6 +37,7 @@ impl Layer {
             Self::Sim => "moqt-sim",
             Self::Session => "moqt-session",
             Self::Facade => "moqt",
+            Self::Media => "moqt-media",
             Self::Relay => "moqt-relay",
             Self::Cli => "moqt-cli",
             Self::E2e => "moqt-e2e",

@@ -87,8 +87,10 @@ enum Task {
     ///
     /// Peers and tools are fetched from their registries into target/interop, or the folder in MOQT_INTEROP_DIR.
     Interop(interop::Ask),
-    /// Runs the command blocks of README.md.
+    /// Runs the command blocks of README.md and of the pages beside it.
     Readme {
+        /// Only this page.
+        page: Option<String>,
         /// Prints the blocks and what would be done with them.
         #[arg(long)]
         list: bool,
@@ -115,7 +117,7 @@ fn main() -> ExitCode {
         Task::Fuzz { target, duration } => fuzz::run(&target, duration),
         Task::Status { write } => status::run(write),
         Task::Interop(ask) => interop::run(&ask),
-        Task::Readme { list } => readme::run(list, readme::Caller::Person),
+        Task::Readme { page, list } => readme::run(list, page.as_deref(), readme::Caller::Person),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! The README's commands, run as written.
+//! The commands of the README and of other pages, run as written.
 //!
 //! Fenced blocks in `sh` or `console` are commands; in `console` only the lines after `$ ` are. Words behind the
 //! language, which renderers do not show, say how a block is run:
@@ -26,6 +26,10 @@ const RECURSIVE: &[&str] = &["cargo xtask ci", "cargo xtask readme", ".ci/run", 
 /// Commands that the pipeline runs anyway, as its last step.
 const LAST_STEP: &[&str] = &["cargo xtask test"];
 
+/// Pages with commands, and a program that their commands need beside our own.
+const PAGES: &[(&str, Option<&str>)] =
+    &[("README.md", None), ("crates/moqt-media/FFMPEG.md", Some("ffmpeg"))];
+
 /// Who asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Caller {
@@ -45,6 +49,8 @@ enum Mode {
 /// A block of commands.
 #[derive(Debug, PartialEq, Eq)]
 struct Block {
+    /// The page it is on.
+    page: String,
     /// Where its fence opens, from 1.
     line: usize,
     mode: Mode,
@@ -52,20 +58,45 @@ struct Block {
     script: String,
 }
 
-/// Runs the blocks in order, or prints them.
-pub(crate) fn run(list: bool, caller: Caller) -> Result<()> {
-    let path = shell::root().join("README.md");
-    let text = fs::read_to_string(path).context("cannot read README.md")?;
-    let mut blocks = parse(&text)?;
+impl Block {
+    /// Where it is.
+    fn place(&self) -> String {
+        format!("{}:{}", self.page, self.line)
+    }
+}
+
+/// Runs the blocks of each page in order, or prints them.
+pub(crate) fn run(list: bool, page: Option<&str>, caller: Caller) -> Result<()> {
+    let chosen: Vec<_> =
+        PAGES.iter().filter(|(name, _)| page.is_none_or(|page| name.ends_with(page))).collect();
+    if chosen.is_empty() {
+        let names: Vec<_> = PAGES.iter().map(|(name, _)| *name).collect();
+        bail!("no such page; there are: {}", names.join(", "));
+    }
+    for (name, needs) in chosen {
+        if let Some(program) = needs.filter(|program| !shell::works(shell::command(program).arg("-version")))
+        {
+            println!("{name}: skipped, as {program} is not installed here");
+            continue;
+        }
+        one(name, list, caller)?;
+    }
+    Ok(())
+}
+
+fn one(page: &str, list: bool, caller: Caller) -> Result<()> {
+    let path = shell::root().join(page);
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {page}"))?;
+    let mut blocks = parse(page, &text)?;
     for block in &mut blocks {
         for line in leave_out(block, caller) {
-            println!("README.md:{}: not run from here: `{line}`", block.line);
+            println!("{page}:{}: not run from here: `{line}`", block.line);
         }
     }
     if list {
         for block in blocks {
             println!(
-                "README.md:{}: {:?}, {} s\n{}",
+                "{page}:{}: {:?}, {} s\n{}",
                 block.line,
                 block.mode,
                 block.timeout.as_secs(),
@@ -74,7 +105,7 @@ pub(crate) fn run(list: bool, caller: Caller) -> Result<()> {
         }
         return Ok(());
     }
-    run::all(&blocks)
+    run::all(page, &blocks)
 }
 
 /// Takes out the lines that would start this task again, or that run later anyway; gives them back.
@@ -93,7 +124,7 @@ fn leave_out(block: &mut Block, caller: Caller) -> Vec<String> {
     out
 }
 
-fn parse(text: &str) -> Result<Vec<Block>> {
+fn parse(page: &str, text: &str) -> Result<Vec<Block>> {
     let mut blocks = Vec::new();
     let mut lines = text.lines().enumerate();
     let mut above = "";
@@ -113,11 +144,11 @@ fn parse(text: &str) -> Result<Vec<Block>> {
             closes
         });
         if !closed {
-            bail!("README.md:{}: this block has no end", at + 1);
+            bail!("{page}:{}: this block has no end", at + 1);
         }
         let commented = above == "<!-- no-run -->";
         above = "";
-        let block = block(at + 1, info, &body).with_context(|| format!("README.md:{}", at + 1))?;
+        let block = block(page, at + 1, info, &body).with_context(|| format!("{page}:{}", at + 1))?;
         blocks
             .extend(block.map(|block| if commented { Block { mode: Mode::NoRun, ..block } } else { block }));
     }
@@ -134,14 +165,14 @@ fn opening(line: &str) -> Option<(&str, &str, &str)> {
 }
 
 /// A block by its info string; `None` if it is in another language.
-fn block(line: usize, info: &str, body: &[&str]) -> Result<Option<Block>> {
+fn block(page: &str, line: usize, info: &str, body: &[&str]) -> Result<Option<Block>> {
     let mut words = info_words(info)?.into_iter();
     let script: String = match words.next().as_deref() {
         Some("sh" | "bash" | "shell") => body.iter().map(|line| format!("{line}\n")).collect(),
         Some("console") => commands(body),
         _ => return Ok(None),
     };
-    let mut block = Block { line, mode: Mode::Run, timeout: TIMEOUT, script };
+    let mut block = Block { page: page.to_owned(), line, mode: Mode::Run, timeout: TIMEOUT, script };
     for word in words {
         match word.split_once('=') {
             None if word == "no-run" => block.mode = Mode::NoRun,

@@ -29,15 +29,22 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     /// Run a relay
     Relay(moqt_relay::Args),
-    /// Publish stdin or a file as a track
+    /// Publish stdin or a file as a track, or media as a broadcast
     ///
     /// Each chunk of the input is sent at once. An input that is faster than the network, such as a file, is held
-    /// back until the relay has what was sent; --rate publishes it at its own speed.
+    /// back until the relay has what was sent; --rate publishes it at its own speed, and --realtime media.
+    ///
+    /// With --format fmp4 the input is fragmented MP4, as ffmpeg writes it with -f mp4 -movflags
+    /// cmaf+separate_moof+skip_trailer -frag_duration 1; its tracks are published in a namespace with a catalog.
     Pub(publish::PubArgs),
-    /// Write a track to stdout or a file
+    /// Write a track, or a broadcast of media, to stdout or a file
     ///
     /// Waits until the track is there, and ends when its publisher has finished it. Groups come out in the order of
     /// their numbers; those that do not come are warned of on stderr.
+    ///
+    /// With --format fmp4 the catalog of the namespace is read, and its tracks are written as fragmented MP4, for files
+    /// and for players that read a pipe. It begins with a key frame, goes on with the next group after a gap, and ends
+    /// when the publisher is lost.
     Sub(sub::SubArgs),
     /// Write one group of a track to stdout or a file
     ///

@@ -1,12 +1,9 @@
 //! `moqt clock`: the field's hello world, a group a minute and a frame a second.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
-use moqt::{FullTrackName, GroupProducer, TrackProducer};
+use moqt::{FullTrackName, GroupProducer, TrackInfo, TrackProducer};
 
 use crate::{
     common::ConnectArgs,
@@ -35,8 +32,9 @@ pub(crate) struct ClockRoleArgs {
     pub(crate) track: FullTrackName,
 }
 
-/// How long a clock tries to get a connection back.
-const RECONNECT: Duration = Duration::from_secs(10);
+/// A clock has no options for it.
+const TIMES: publish::Times =
+    publish::Times { linger: Duration::from_secs(2), reconnect: Duration::from_secs(10) };
 
 /// Runs the command.
 pub(crate) async fn run(role: Role, shutdown: Shutdown) -> anyhow::Result<Exit> {
@@ -48,28 +46,17 @@ pub(crate) async fn run(role: Role, shutdown: Shutdown) -> anyhow::Result<Exit> 
 
 async fn publish(args: ClockRoleArgs, shutdown: Shutdown) -> anyhow::Result<Exit> {
     let connector = args.connect.steady()?;
-    let served = Served::new(args.track);
+    let served = Served::new();
+    let track = served.add(args.track, TrackInfo::default());
     let mut waiting = Waiting::new();
-    let link = tokio::select! {
-        biased;
-        exit = shutdown.wanted() => return Ok(exit),
-        link = connector.link(Arc::clone(&served) as _, RECONNECT, &mut waiting) => link?,
+    let Some(link) = publish::connect(&connector, &served, TIMES, &shutdown, &mut waiting).await? else {
+        return Ok(shutdown.wanted().await);
     };
-    let result = tokio::select! {
-        biased;
-        exit = shutdown.wanted() => Ok(exit),
-        error = publish::lost(&connector, &link, RECONNECT) => Err(error),
-        failed = tick(served.track()) => failed,
-    };
-    if result.is_ok() {
-        publish::finish(&served, &link, Duration::from_secs(2)).await;
-    }
-    connector.close_link(&link).await;
-    result
+    publish::until_end(&connector, &served, &link, TIMES, &shutdown, tick(&track)).await
 }
 
 /// Writes the time until it cannot.
-async fn tick(track: &TrackProducer) -> anyhow::Result<Exit> {
+async fn tick(track: &TrackProducer) -> anyhow::Result<()> {
     let mut group: Option<GroupProducer> = None;
     let mut last: Option<u64> = None;
     loop {

@@ -9,6 +9,7 @@ mod common;
 mod fetch;
 mod info;
 mod input;
+mod media;
 mod output;
 mod publish;
 mod served;
@@ -17,6 +18,7 @@ mod sub;
 mod ui;
 mod units;
 mod waiting;
+mod window;
 
 use std::process::ExitCode;
 

@@ -1,34 +1,35 @@
-//! `moqt pub`: an input becomes a track.
+//! `moqt pub`: an input becomes a track, or a broadcast.
 
 use std::{io::IsTerminal as _, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum, builder::FalseyValueParser};
-use moqt::{FullTrackName, GroupProducer, Link, LinkError, LinkEvent};
-use tokio::time::Instant;
+use moqt::{FullTrackName, GroupProducer, Link, LinkError, LinkEvent, TrackInfo, TrackProducer};
 
 use crate::{
     common::{ConnectArgs, Connector, chain},
     input::{self, Cut, Frames, Grouper, Grouping, Pacer},
+    media,
     served::Served,
     shutdown::{Exit, Shutdown},
     ui::{self, Counts, Progress},
     units,
     waiting::{Waiting, now},
+    window::Window,
 };
 
 /// What `moqt pub` is told.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct PubArgs {
     #[command(flatten)]
-    connect: ConnectArgs,
+    pub(crate) connect: ConnectArgs,
 
-    /// The track: parts joined by `/`
-    track: FullTrackName,
+    /// The track, or the namespace of fmp4 and test: parts joined by `/`
+    pub(crate) track: FullTrackName,
 
     /// Read this file instead of stdin
     #[arg(long, value_name = "FILE", env = "MOQT_PUB_INPUT")]
-    input: Option<PathBuf>,
+    pub(crate) input: Option<PathBuf>,
 
     /// How the input becomes frames
     #[arg(long, value_name = "FORMAT", env = "MOQT_PUB_FORMAT", default_value = "raw")]
@@ -51,21 +52,24 @@ pub(crate) struct PubArgs {
     #[arg(long, value_name = "BITS_PER_SECOND", env = "MOQT_PUB_RATE", value_parser = units::bits_per_second)]
     rate: Option<u64>,
 
-    /// Read nothing before somebody has subscribed
+    /// Read nothing before somebody has subscribed, or no more than says what is in it
     #[arg(long, env = "MOQT_PUB_WAIT_SUBSCRIBER", value_parser = FalseyValueParser::new())]
-    wait_subscriber: bool,
+    pub(crate) wait_subscriber: bool,
 
     /// Wait that long before reading, after a subscriber if that is waited for
     #[arg(long, value_name = "DURATION", env = "MOQT_PUB_START_AFTER", value_parser = units::duration, default_value = "0s")]
-    start_after: Duration,
+    pub(crate) start_after: Duration,
 
     /// At the end, wait at most that long until everything is acknowledged
     #[arg(long, value_name = "DURATION", env = "MOQT_PUB_LINGER", value_parser = units::duration, default_value = "2s")]
-    linger: Duration,
+    pub(crate) linger: Duration,
 
     /// When the connection is lost, try that long to get it back; 0 ends at once
     #[arg(long, value_name = "DURATION", env = "MOQT_PUB_RECONNECT", value_parser = units::duration, default_value = "10s")]
-    reconnect: Duration,
+    pub(crate) reconnect: Duration,
+
+    #[command(flatten)]
+    pub(crate) media: media::MediaPubArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -74,6 +78,10 @@ enum Format {
     Raw,
     /// A line is a frame, without its end
     Lines,
+    /// Fragmented MP4, as ffmpeg writes it: each track in it is a track, each sample a frame
+    Fmp4,
+    /// No input: a moving picture with a clock in it, and a beep
+    Test,
 }
 
 impl PubArgs {
@@ -83,7 +91,7 @@ impl PubArgs {
                 let usual = self.rate.map_or(64 << 10, Pacer::frame_size);
                 Cut::Raw { size: self.frame_size.unwrap_or(usual) }
             }
-            Format::Lines => Cut::Lines,
+            _ => Cut::Lines,
         }
     }
 
@@ -94,54 +102,123 @@ impl PubArgs {
             None => Grouping::Frames(self.group_frames.unwrap_or(usual)),
         }
     }
+
+    /// What was asked for and does not go together.
+    fn check(&self) -> Result<(), moqt_relay::Usage> {
+        let media = matches!(self.format, Format::Fmp4 | Format::Test);
+        let words = match self.format {
+            Format::Lines if self.frame_size.is_some() => {
+                "--frame-size does not go with --format lines: a line is a frame, whatever its length"
+            }
+            Format::Test if self.input.is_some() => "--format test makes its own pictures: leave --input out",
+            Format::Test if self.media.is_of_files() => "--loop and --realtime go with --format fmp4",
+            Format::Fmp4 if self.media.repeat && self.input.is_none() => {
+                "--loop needs a file that it can read again: say which with --input"
+            }
+            _ if media && self.is_of_bytes() => {
+                "--frame-size, --group-frames, --group-every and --rate go with --format raw and lines"
+            }
+            _ if !media && self.media.is_any() => "--catalog, --loop and --realtime go with --format fmp4",
+            _ => return Ok(()),
+        };
+        Err(moqt_relay::Usage(words.to_owned()))
+    }
+
+    fn is_of_bytes(&self) -> bool {
+        self.frame_size.is_some()
+            || self.group_frames.is_some()
+            || self.group_every.is_some()
+            || self.rate.is_some()
+    }
+}
+
+impl PubArgs {
+    pub(crate) fn times(&self) -> Times {
+        Times { linger: self.linger, reconnect: self.reconnect }
+    }
 }
 
 /// Runs the command.
 pub(crate) async fn run(args: PubArgs, shutdown: Shutdown) -> anyhow::Result<Exit> {
-    if args.format == Format::Lines && args.frame_size.is_some() {
-        let words = "--frame-size does not go with --format lines: a line is a frame, whatever its length";
-        return Err(moqt_relay::Usage(words.to_owned()).into());
+    args.check()?;
+    match args.format {
+        Format::Raw | Format::Lines => bytes(args, shutdown).await,
+        Format::Fmp4 => media::publish_file(args, shutdown).await,
+        Format::Test => media::publish_test(args, shutdown).await,
     }
+}
+
+async fn bytes(args: PubArgs, shutdown: Shutdown) -> anyhow::Result<Exit> {
     let connector = args.connect.steady()?;
     // An input that is not there is found before anything is announced.
     let reader = input::open(args.input.as_deref()).await?;
-    let served = Served::new(args.track.clone());
+    let served = Served::new();
+    let track = served.add(args.track.clone(), TrackInfo::default());
     let mut waiting = Waiting::new();
-    let connecting = connector.link(Arc::clone(&served) as _, args.reconnect, &mut waiting);
-    let link = tokio::select! {
-        biased;
-        exit = shutdown.wanted() => return Ok(exit),
-        link = connecting => link?,
+    let Some(link) = connect(&connector, &served, args.times(), &shutdown, &mut waiting).await? else {
+        return Ok(shutdown.wanted().await);
     };
-
     let reading = async {
         if args.wait_subscriber {
             waiting.during(&format!("for a subscriber of {}", args.track), served.wanted()).await;
         }
         tokio::time::sleep(args.start_after).await;
         let frames = Frames::new(reader, args.cut());
-        let mut feed = Feed::new(&args, &served, &link);
+        let mut feed = Feed::new(&args, &track, &link);
         feed.run(frames, &mut waiting).await
     };
+    until_end(&connector, &served, &link, args.times(), &shutdown, reading).await
+}
+
+/// How long to wait at the end, and for a connection that is lost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) linger: Duration,
+    pub(crate) reconnect: Duration,
+}
+
+/// Opens the session that serves the tracks, and is had anew when it is lost. `None` when the user wants the end before.
+pub(crate) async fn connect(
+    connector: &Connector,
+    served: &Arc<Served>,
+    times: Times,
+    shutdown: &Shutdown,
+    waiting: &mut Waiting,
+) -> anyhow::Result<Option<Link>> {
+    tokio::select! {
+        biased;
+        _ = shutdown.wanted() => Ok(None),
+        link = connector.link(Arc::clone(served) as _, times.reconnect, waiting) => link.map(Some),
+    }
+}
+
+/// Publishes until `writing` is through, the user wants the end, or the connection is lost for good.
+pub(crate) async fn until_end(
+    connector: &Connector,
+    served: &Served,
+    link: &Link,
+    times: Times,
+    shutdown: &Shutdown,
+    writing: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<Exit> {
     let ended = tokio::select! {
         biased;
         exit = shutdown.wanted() => Ended::Interrupted(exit),
-        error = lost(&connector, &link, args.reconnect) => Ended::Lost(error),
-        read = reading => Ended::Read(read),
+        error = lost(connector, link, times.reconnect) => Ended::Lost(error),
+        read = writing => Ended::Read(read),
     };
-
     let result = match ended {
         Ended::Lost(error) => Err(error),
         Ended::Interrupted(exit) => {
-            finish(&served, &link, args.linger).await;
+            finish(served, link, times.linger).await;
             Ok(exit)
         }
         Ended::Read(read) => {
-            finish(&served, &link, args.linger).await;
+            finish(served, link, times.linger).await;
             read.map(|()| Exit::Done)
         }
     };
-    connector.close_link(&link).await;
+    connector.close_link(link).await;
     result
 }
 
@@ -152,7 +229,7 @@ enum Ended {
 }
 
 /// Waits until the connection is lost for good, and says once for each time that it is lost for a while.
-pub(crate) async fn lost(connector: &Connector, link: &Link, patience: Duration) -> anyhow::Error {
+async fn lost(connector: &Connector, link: &Link, patience: Duration) -> anyhow::Error {
     let mut events = link.events();
     let shown = humantime::format_duration(patience);
     let url = connector.url();
@@ -182,9 +259,9 @@ pub(crate) async fn lost(connector: &Connector, link: &Link, patience: Duration)
     }
 }
 
-/// Completes the track and gives what was written the time to arrive.
-pub(crate) async fn finish(served: &Served, link: &Link, linger: Duration) {
-    served.track().finish();
+/// Completes the tracks and gives what was written the time to arrive.
+async fn finish(served: &Served, link: &Link, linger: Duration) {
+    served.finish();
     if tokio::time::timeout(linger, served.delivered(link)).await.is_err() {
         let linger = humantime::format_duration(linger);
         ui::notice(&format!("not everything was acknowledged within {linger}; --linger waits longer"));
@@ -193,7 +270,7 @@ pub(crate) async fn finish(served: &Served, link: &Link, linger: Duration) {
 
 /// Moves frames from the input into the track.
 struct Feed<'a> {
-    served: &'a Served,
+    track: &'a TrackProducer,
     link: &'a Link,
     grouper: Grouper,
     pacer: Option<Pacer>,
@@ -204,11 +281,11 @@ struct Feed<'a> {
 }
 
 impl<'a> Feed<'a> {
-    fn new(args: &PubArgs, served: &'a Served, link: &'a Link) -> Self {
+    fn new(args: &PubArgs, track: &'a TrackProducer, link: &'a Link) -> Self {
         let counts = Arc::new(Counts::default());
         let typed = args.input.is_none() && std::io::stdin().is_terminal();
         Self {
-            served,
+            track,
             link,
             grouper: Grouper::new(args.grouping()),
             pacer: args.rate.map(Pacer::new),
@@ -230,7 +307,7 @@ impl<'a> Feed<'a> {
             waiting.over();
             match &mut self.pacer {
                 Some(pacer) => pacer.pass(frame.len()).await,
-                None => self.hold_back(frame.len()).await,
+                None => self.window.hold_back(self.link, frame.len()).await,
             }
             self.write(frame)?;
         }
@@ -246,9 +323,9 @@ impl<'a> Feed<'a> {
             if let Some(group) = self.group.take() {
                 group.finish()?;
             }
-            self.group = Some(self.served.track().append_group());
+            self.group = Some(self.track.append_group());
             self.counts.group();
-            self.window.groups += 1;
+            self.window.group();
         }
         if let Some(group) = &mut self.group {
             group.write_frame(frame)?;
@@ -260,81 +337,7 @@ impl<'a> Feed<'a> {
         }
         self.counts.frame();
         self.counts.payload(len);
-        self.window.bytes += len as u64;
+        self.window.payload(len);
         Ok(())
-    }
-
-    async fn hold_back(&mut self, len: usize) {
-        if self.window.is_full(now(), len) {
-            let taken = async {
-                if let Ok(session) = self.link.session().await {
-                    session.publisher().flushed().await;
-                }
-            };
-            let _ = tokio::time::timeout(Window::PATIENCE, taken).await;
-            self.window = Window::new(now());
-        }
-    }
-}
-
-/// What an input may bring before the peer must have it, if it comes faster than any live source.
-///
-/// A track keeps so much for those who fall behind; without a window a file would be through and forgotten before the
-/// network has taken it.
-#[derive(Debug)]
-struct Window {
-    began: Instant,
-    groups: usize,
-    bytes: u64,
-}
-
-impl Window {
-    /// A quarter of what a track keeps.
-    const GROUPS: usize = 256;
-    /// A quarter of what a track keeps.
-    const BYTES: u64 = 16 << 20;
-    /// Brought within this time, it is no live source.
-    const FAST: Duration = Duration::from_secs(1);
-    /// Longest wait: a peer that stands still does not stop the input.
-    const PATIENCE: Duration = Duration::from_secs(1);
-
-    fn new(began: Instant) -> Self {
-        Self { began, groups: 0, bytes: 0 }
-    }
-
-    fn is_full(&mut self, now: Instant, len: usize) -> bool {
-        if now.saturating_duration_since(self.began) >= Self::FAST {
-            *self = Self::new(now);
-        }
-        self.groups >= Self::GROUPS || self.bytes + len as u64 > Self::BYTES
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_live_source_is_never_held_back() {
-        let began = now();
-        let mut window = Window::new(began);
-        for group in 0..10_000_u32 {
-            // 200 groups of 60 kB a second.
-            assert!(!window.is_full(began + Duration::from_millis(5) * group, 60_000));
-            window.groups += 1;
-            window.bytes += 60_000;
-        }
-    }
-
-    #[tokio::test]
-    async fn a_file_is_held_back_after_a_quarter_of_what_is_kept() {
-        let began = now();
-        let mut window = Window::new(began);
-        window.bytes = Window::BYTES - 10;
-        assert!(!window.is_full(began, 10));
-        assert!(window.is_full(began, 11));
-        window = Window::new(began);
-        window.groups = Window::GROUPS;
-        assert!(window.is_full(began, 1));
     }
 }

@@ -1,36 +1,59 @@
-//! The one track that a publishing command serves, and who wants it.
+//! The tracks that a publishing command serves, and who wants them.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use moqt::{
     AnnounceConsumer, AnnounceProducer, FetchRequest, FullTrackName, InfoRequest, Interest, Link, Origin,
-    Reason, Retention, TrackInfo, TrackProducer, TrackRequest,
+    Reason, Retention, TrackConsumer, TrackInfo, TrackProducer, TrackRequest,
 };
 use tokio::sync::watch;
 
-/// A track that is announced and served to everybody who asks.
+/// Tracks that are announced and served to everybody who asks.
 ///
 /// Unlike [`moqt::Tracks`] it counts subscriptions and holds no reader of its own, so that
 /// [`TrackProducer::unused`] means that the last subscriber is through.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Served {
-    track: TrackProducer,
+    tracks: Mutex<BTreeMap<FullTrackName, Serving>>,
     names: AnnounceProducer,
     subscriptions: watch::Sender<u64>,
 }
 
+#[derive(Debug)]
+struct Serving {
+    track: TrackProducer,
+    /// Whether its subscriptions count as somebody who wants what is published.
+    counts: bool,
+}
+
 impl Served {
-    /// A new track.
-    pub(crate) fn new(name: FullTrackName) -> Arc<Self> {
-        let names = AnnounceProducer::new();
-        names.insert(name.to_namespace());
-        let track = TrackProducer::new(name, TrackInfo::default(), Retention::default());
-        Arc::new(Self { track, names, subscriptions: watch::Sender::new(0) })
+    /// Nothing yet.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
     }
 
-    /// The track, to be written.
-    pub(crate) fn track(&self) -> &TrackProducer {
-        &self.track
+    /// Announces a new track, to be written. One of this name that was there before is no longer served.
+    pub(crate) fn add(&self, name: FullTrackName, info: TrackInfo) -> TrackProducer {
+        self.insert(name, info, true)
+    }
+
+    /// The same, but nobody waits for its subscribers.
+    pub(crate) fn add_beside(&self, name: FullTrackName, info: TrackInfo) -> TrackProducer {
+        self.insert(name, info, false)
+    }
+
+    fn insert(&self, name: FullTrackName, info: TrackInfo, counts: bool) -> TrackProducer {
+        let track = TrackProducer::new(name.clone(), info, Retention::default());
+        self.lock().insert(name.clone(), Serving { track: track.clone(), counts });
+        self.names.insert(name.to_namespace());
+        track
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<FullTrackName, Serving>> {
+        self.tracks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for the first subscription. Cancel safe.
@@ -39,14 +62,18 @@ impl Served {
         let _ = self.subscriptions.subscribe().wait_for(|count| *count > 0).await;
     }
 
-    /// Waits until the server has read the finished track to its end, and takes its name back. What was on its way
-    /// when a session was lost has to be asked for again.
+    /// Completes all tracks.
+    pub(crate) fn finish(&self) {
+        self.lock().values().for_each(|serving| serving.track.finish());
+    }
+
+    /// Waits until the server has read the finished tracks to their ends, and takes their names back. What was on its
+    /// way when a session was lost has to be asked for again.
     pub(crate) async fn delivered(&self, link: &Link) {
         let mut lost = link.current().is_none();
         let mut asked = self.subscriptions.subscribe();
         while let Ok(session) = link.session().await {
             if std::mem::take(&mut lost) {
-                asked.mark_unchanged();
                 let known = *asked.borrow();
                 tokio::select! {
                     biased;
@@ -60,7 +87,13 @@ impl Served {
             }
             lost = true;
         }
-        self.names.remove(&self.track.name().to_namespace());
+        for name in self.lock().keys() {
+            self.names.remove(&name.to_namespace());
+        }
+    }
+
+    fn consumer(&self, name: &FullTrackName) -> Option<TrackConsumer> {
+        Some(self.lock().get(name)?.track.consume())
     }
 }
 
@@ -70,27 +103,27 @@ impl Origin for Served {
     }
 
     fn track(&self, request: TrackRequest) {
-        if request.name == *self.track.name() {
-            request.accept(self.track.consume());
+        let counts = self.lock().get(&request.name).is_some_and(|serving| serving.counts);
+        match self.consumer(&request.name) {
+            Some(track) => request.accept(track),
+            None => return request.refuse(Reason::NotFound),
+        }
+        if counts {
             self.subscriptions.send_modify(|count| *count += 1);
-        } else {
-            request.refuse(Reason::NotFound);
         }
     }
 
     fn info(&self, request: InfoRequest) {
-        if request.name == *self.track.name() {
-            request.answer_from(&self.track.consume());
-        } else {
-            request.refuse(Reason::NotFound);
+        match self.consumer(&request.name) {
+            Some(track) => request.answer_from(&track),
+            None => request.refuse(Reason::NotFound),
         }
     }
 
     fn fetch(&self, request: FetchRequest) {
-        if request.name == *self.track.name() {
-            request.accept_from(&self.track.consume());
-        } else {
-            request.refuse(Reason::NotFound);
+        match self.consumer(&request.name) {
+            Some(track) => request.accept_from(&track),
+            None => request.refuse(Reason::NotFound),
         }
     }
 }

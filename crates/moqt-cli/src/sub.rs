@@ -1,4 +1,4 @@
-//! `moqt sub`: a track becomes output.
+//! `moqt sub`: a track becomes output, or a broadcast a file.
 
 mod cursor;
 mod follow;
@@ -9,19 +9,22 @@ mod sink;
 use std::{io::IsTerminal as _, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use anyhow::anyhow;
-use clap::{Args, ValueEnum, builder::FalseyValueParser};
+use clap::{
+    Args, ValueEnum,
+    builder::{FalseyValueParser, PossibleValue},
+};
 use moqt::{FullTrackName, GroupConsumer, GroupError, GroupOrder, Priority, SubscribeOptions};
 
-pub(crate) use self::sink::Sink;
 use self::{
     cursor::Cursor,
     follow::Follower,
-    gaps::Gaps,
     read::{GroupEnd, Reading},
 };
+pub(crate) use self::{cursor::Missing, gaps::Gaps, sink::Sink};
 use crate::{
     clock::ClockRoleArgs,
-    common::ConnectArgs,
+    common::{ConnectArgs, Connector},
+    media,
     output::Output,
     shutdown::{Exit, Shutdown},
     ui::{self, Counts, Progress},
@@ -35,8 +38,8 @@ pub(crate) struct SubArgs {
     #[command(flatten)]
     connect: ConnectArgs,
 
-    /// The track: parts joined by `/`
-    track: FullTrackName,
+    /// The track, or the namespace of fmp4: parts joined by `/`
+    pub(crate) track: FullTrackName,
 
     /// Write to this file instead of stdout
     #[arg(long, value_name = "FILE", env = "MOQT_SUB_OUTPUT")]
@@ -60,11 +63,11 @@ pub(crate) struct SubArgs {
 
     /// What is written
     #[arg(long, value_name = "FORMAT", env = "MOQT_SUB_FORMAT", default_value = "raw")]
-    format: Format,
+    format: Written,
 
     /// Fail if the track is not there, instead of waiting for it
     #[arg(long, env = "MOQT_SUB_NO_WAIT", value_parser = FalseyValueParser::new())]
-    no_wait: bool,
+    pub(crate) no_wait: bool,
 
     /// End with status 1 if any group was missing
     #[arg(long, env = "MOQT_SUB_STRICT", value_parser = FalseyValueParser::new())]
@@ -72,7 +75,10 @@ pub(crate) struct SubArgs {
 
     /// When the track or the connection is lost, try that long to get it back; 0 ends at once
     #[arg(long, value_name = "DURATION", env = "MOQT_SUB_RECONNECT", value_parser = units::duration, default_value = "10s")]
-    reconnect: Duration,
+    pub(crate) reconnect: Duration,
+
+    #[command(flatten)]
+    pub(crate) media: media::MediaSubArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +106,29 @@ enum Order {
     Desc,
 }
 
+/// What is written of a subscription: frames of one track, or a broadcast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Written {
+    Frames(Format),
+    Fmp4,
+}
+
+impl ValueEnum for Written {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Frames(Format::Raw), Self::Frames(Format::Lines), Self::Frames(Format::Json), Self::Fmp4]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        match self {
+            Self::Frames(format) => format.to_possible_value(),
+            Self::Fmp4 => {
+                let help = "Fragmented MP4 of a broadcast: its catalog says what is in it";
+                Some(PossibleValue::new("fmp4").help(help))
+            }
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// Payload alone, as it comes
@@ -111,6 +140,48 @@ pub(crate) enum Format {
     /// A clock's frames as lines of date and time
     #[value(skip)]
     Clock,
+}
+
+impl SubArgs {
+    /// The first group that is asked for.
+    pub(crate) fn first(&self) -> Option<u64> {
+        match self.from {
+            From::Latest => None,
+            From::Group(first) => Some(first),
+        }
+    }
+
+    /// How long a group may stand still while later ones are there.
+    pub(crate) fn latency(&self) -> Duration {
+        self.media.latency.unwrap_or(Duration::from_secs(2))
+    }
+
+    /// What is asked of the relay, beginning at the latest group.
+    pub(crate) fn subscribe_options(&self) -> SubscribeOptions {
+        SubscribeOptions {
+            priority: Priority(self.priority),
+            order: match self.order {
+                None => GroupOrder::Default,
+                Some(Order::Asc) => GroupOrder::Ascending,
+                Some(Order::Desc) => GroupOrder::Descending,
+            },
+            ..SubscribeOptions::default()
+        }
+    }
+
+    /// What was asked for and does not go together.
+    fn check(&self) -> Result<(), moqt_relay::Usage> {
+        let words = match (self.format, self.first(), self.to) {
+            (Written::Fmp4, _, Some(_)) => "--to does not go with --format fmp4".to_owned(),
+            (Written::Fmp4, ..) => return Ok(()),
+            _ if self.media.is_any() => {
+                "--video, --audio, --track and --latency go with --format fmp4".to_owned()
+            }
+            (_, Some(first), Some(last)) if last < first => format!("--to {last} is before --from {first}"),
+            _ => return Ok(()),
+        };
+        Err(moqt_relay::Usage(words))
+    }
 }
 
 /// What a subscription is to be like.
@@ -134,26 +205,17 @@ impl Options {
             to: None,
             order: None,
             priority: Priority::default().0,
-            format: Format::Clock,
+            format: Written::Frames(Format::Clock),
             no_wait: false,
             strict: false,
             reconnect: Duration::from_secs(10),
+            media: media::MediaSubArgs::default(),
         })
     }
 
     /// What is asked of the relay, beginning at `first`.
     fn subscribe(&self, first: Option<u64>) -> SubscribeOptions {
-        SubscribeOptions {
-            priority: Priority(self.0.priority),
-            order: match self.0.order {
-                None => GroupOrder::Default,
-                Some(Order::Asc) => GroupOrder::Ascending,
-                Some(Order::Desc) => GroupOrder::Descending,
-            },
-            first,
-            last: self.0.to,
-            ..SubscribeOptions::default()
-        }
+        SubscribeOptions { first, last: self.0.to, ..self.0.subscribe_options() }
     }
 
     /// How long a missing group is waited for while later ones are there.
@@ -192,23 +254,23 @@ pub(crate) async fn write_group(
 /// Runs the command.
 pub(crate) async fn run(options: Options, shutdown: Shutdown) -> anyhow::Result<Exit> {
     let args = &options.0;
-    let first = match args.from {
-        From::Latest => None,
-        From::Group(first) => Some(first),
-    };
-    if let (Some(first), Some(last)) = (first, args.to)
-        && last < first
-    {
-        return Err(moqt_relay::Usage(format!("--to {last} is before --from {first}")).into());
-    }
+    args.check()?;
     let connector = args.connect.steady()?;
     let output = Output::open(args.output.as_deref()).await?;
     let counts = Arc::new(Counts::default());
     let free = !(output.is_stdout() && std::io::stdout().is_terminal());
     let progress = Progress::start(args.track.to_string(), &counts, free);
-    let sink = Sink::new(output, args.format, counts);
+    let format = match args.format {
+        Written::Frames(format) => format,
+        Written::Fmp4 => {
+            let watched = watch(args, &connector, output, counts, &shutdown).await;
+            drop(progress);
+            return watched;
+        }
+    };
+    let sink = Sink::new(output, format, counts);
     let (strict, track) = (args.strict, args.track.clone());
-    let cursor = Cursor::new(first, args.to);
+    let cursor = Cursor::new(args.first(), args.to);
     let mut follower = Follower::new(options, connector, sink, cursor, Waiting::new());
     let result = tokio::select! {
         biased;
@@ -220,10 +282,36 @@ pub(crate) async fn run(options: Options, shutdown: Shutdown) -> anyhow::Result<
     drop(progress);
     let exit = result?;
     flushed?;
+    strictly(exit, strict, missing, &track)
+}
+
+/// The end of a command that missed so many groups.
+fn strictly(exit: Exit, strict: bool, missing: u64, track: &FullTrackName) -> anyhow::Result<Exit> {
     match missing {
         1.. if strict && exit == Exit::Done => {
             Err(anyhow!("groups missing: {missing} of {track}; without --strict this is only a warning"))
         }
         _ => Ok(exit),
     }
+}
+
+async fn watch(
+    args: &SubArgs,
+    connector: &Connector,
+    mut output: Output,
+    counts: Arc<Counts>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Exit> {
+    let mut watch = media::Watch::new(args, connector, counts);
+    let result = tokio::select! {
+        biased;
+        exit = shutdown.wanted() => Ok(exit),
+        watched = watch.run(&mut output) => watched.map(|()| Exit::Done),
+    };
+    let missing = watch.missing();
+    watch.end().await;
+    let flushed = output.flush().await;
+    let exit = result?;
+    flushed?;
+    strictly(exit, args.strict, missing, &args.track)
 }

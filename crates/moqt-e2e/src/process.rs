@@ -310,7 +310,7 @@ impl Relay {
         Self::start_at("127.0.0.1:0", options)
     }
 
-    /// Starts a relay at this address.
+    /// Starts a relay at an address, such as that of one that was killed.
     ///
     /// # Panics
     ///

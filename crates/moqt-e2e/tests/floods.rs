@@ -22,27 +22,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use moqt::{
-    ClientOptions, Published, Retention, Session, TrackInfo, TrackProducer, Tracks, TransportOptions,
-    Version,
-    transport::{
-        Code, Connection, ConnectionError, Dialer, Fingerprint, NetConnection, PinnedCertificates,
-        RecvStream, SendStream,
-    },
-    wire::{Message as _, transfork},
+    ClientOptions, Published, Retention, Session, TrackInfo, TrackProducer, Tracks,
+    transport::{Code, RecvStream as _, SendStream as _},
 };
-use moqt_e2e::Relay;
+use moqt_e2e::{
+    Relay,
+    flood::{Flooder, Target, names, subscribe},
+};
 
-/// SESSION_CLIENT with version 04 and the extension that says that we mean the draft.
-const HELLO: &[u8] = b"\x00\x01\xc0\x00\x00\x00\xff\x0b\xad\x04\x01\x4f\x04\x01\x01";
 /// "Too many" on the wire.
 const TOO_MANY: Code = Code(69);
 /// What a flood may cost the relay at most, in a build for debugging.
 const MEMORY: u64 = 96 << 20;
-
-type Send = <NetConnection as Connection>::SendStream;
-type Recv = <NetConnection as Connection>::RecvStream;
 
 async fn bounded<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), what).await.expect("took too long")
@@ -78,78 +71,13 @@ async fn until(relay: &Relay, name: &str, wanted: impl Fn(u64) -> bool) {
     }
 }
 
-fn dialer(relay: &Relay) -> Dialer {
+fn target(relay: &Relay) -> Target {
     let [_, _, fingerprint] = relay.pinned("https");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let pins = PinnedCertificates::new([fingerprint.parse::<Fingerprint>().unwrap()], Arc::clone(&provider));
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(pins))
-        .with_no_client_auth();
-    Dialer::new(tls, TransportOptions::default(), Dialer::TIMEOUT).unwrap()
+    Target::new(relay.address().parse().unwrap(), fingerprint.parse().unwrap()).unwrap()
 }
 
-async fn dial(dialer: &Dialer, relay: &Relay) -> NetConnection {
-    let address = relay.address().parse().unwrap();
-    dialer.connect_quic(&[address], "127.0.0.1", &[b"moqf-02".to_vec()]).await.unwrap()
-}
-
-/// A session whose handshake is done, by hand.
-struct Flooder {
-    connection: NetConnection,
-    _session: (Send, Recv),
-}
-
-impl Flooder {
-    async fn connect(relay: &Relay) -> Self {
-        let connection = dial(&dialer(relay), relay).await;
-        let (mut send, mut recv) = connection.open_bi().await.unwrap();
-        send.write_all(Bytes::from_static(HELLO)).await.unwrap();
-        let mut answer = Vec::new();
-        while answer.len() < 13 {
-            answer.extend_from_slice(&recv.read_chunk(64).await.unwrap().expect("an answer"));
-        }
-        Self { connection, _session: (send, recv) }
-    }
-
-    async fn open(&self, bytes: Vec<u8>) -> Result<(Send, Recv), ConnectionError> {
-        let (mut send, recv) = self.connection.open_bi().await?;
-        let _ = send.write_all(bytes.into()).await;
-        Ok((send, recv))
-    }
-
-    /// A stream that the relay opens, behind the type that it says.
-    async fn accept(&self, kind: u8) -> (Send, Recv) {
-        loop {
-            let (send, mut recv) = self.connection.accept_bi().await.unwrap();
-            if recv.read_chunk(1).await.unwrap().is_some_and(|said| said[..] == [kind]) {
-                return (send, recv);
-            }
-        }
-    }
-
-    async fn closed(&self) -> Code {
-        match bounded(self.connection.closed()).await {
-            ConnectionError::Closed { code, .. } => code,
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-fn varint(value: u64) -> [u8; 8] {
-    (value | 3 << 62).to_be_bytes()
-}
-
-/// SUBSCRIBE of a track of one part, on its stream.
-fn subscribe(id: u64, name: &str) -> Vec<u8> {
-    let mut bytes = vec![2];
-    bytes.extend(varint(id));
-    bytes.extend([1, name.len() as u8]);
-    bytes.extend(name.as_bytes());
-    bytes.extend([0x40, 0x80, 0, 0, 0]);
-    bytes
+async fn connect(relay: &Relay) -> Flooder {
+    bounded(Flooder::connect(&target(relay))).await.unwrap()
 }
 
 /// Somebody who is served all the while, and how long the relay takes to answer.
@@ -192,10 +120,7 @@ fn percentiles(mut times: Vec<Duration>) -> (Duration, Duration) {
 }
 
 /// Runs a flood, and sees to it that the bystander and the relay's memory hardly notice.
-fn flood<F: Future<Output = ()> + std::marker::Send + 'static>(
-    what: &str,
-    flood: impl FnOnce(Arc<Relay>) -> F,
-) {
+fn flood<F: Future<Output = ()> + Send + 'static>(what: &str, flood: impl FnOnce(Arc<Relay>) -> F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let relay = Arc::new(Relay::start(&["-q"]));
@@ -236,7 +161,7 @@ fn flood<F: Future<Output = ()> + std::marker::Send + 'static>(
 #[test]
 fn a_hundred_thousand_subscriptions_end_with_69_and_are_counted() {
     flood("subscriptions", async |relay| {
-        let flooder = Flooder::connect(&relay).await;
+        let flooder = connect(&relay).await;
         let mut open = Vec::new();
         for id in 0..100_000 {
             match flooder.open(subscribe(id, "nobody")).await {
@@ -246,7 +171,7 @@ fn a_hundred_thousand_subscriptions_end_with_69_and_are_counted() {
                 Err(_) => break,
             }
         }
-        assert_eq!(flooder.closed().await, TOO_MANY);
+        assert_eq!(bounded(flooder.closed()).await, Some(TOO_MANY));
         assert!(refused(&relay, "requests per second") > 1000, "{:?}", numbers(&relay));
         assert_eq!(refused(&relay, "refusals per second"), 1);
         until(&relay, "moqt_subscriptions{side=\"downstream\"}", |open| open == 0).await;
@@ -256,19 +181,10 @@ fn a_hundred_thousand_subscriptions_end_with_69_and_are_counted() {
 #[test]
 fn a_hundred_thousand_names_end_that_watch_with_69_and_none_is_left() {
     flood("announcements", async |relay| {
-        let flooder = Flooder::connect(&relay).await;
-        let (mut watch, _please) = bounded(flooder.accept(1)).await;
-        let spec = Version::TRANSFORK_04.spec();
+        let flooder = connect(&relay).await;
+        let (mut watch, _please) = bounded(flooder.watch()).await.unwrap();
         for first in (0..100_000).step_by(1000) {
-            let mut bytes = BytesMut::new();
-            for number in first..first + 1000 {
-                let announce = transfork::Announce {
-                    status: transfork::AnnounceStatus::ACTIVE,
-                    suffix: Some(format!("names/{number}").parse().unwrap()),
-                };
-                announce.encode(spec, &mut bytes).unwrap();
-            }
-            if watch.write_all(bytes.freeze()).await.is_err() {
+            if watch.write_all(names(first)).await.is_err() {
                 break;
             }
         }
@@ -282,7 +198,7 @@ fn a_hundred_thousand_names_end_that_watch_with_69_and_none_is_left() {
 #[test]
 fn streams_that_stay_half_open_are_refused_beyond_the_limit() {
     flood("half-open streams", async |relay| {
-        let flooder = Flooder::connect(&relay).await;
+        let flooder = connect(&relay).await;
         let mut streams = Vec::new();
         for _ in 0..3000 {
             // Beyond what the transport gives, it waits.
@@ -300,19 +216,17 @@ fn streams_that_stay_half_open_are_refused_beyond_the_limit() {
 }
 
 #[test]
-fn groups_of_unknown_subscriptions_are_stopped_and_forgotten() {
+fn groups_of_unknown_subscriptions_are_stopped_and_end_the_session_with_69() {
     flood("groups of unknown ids", async |relay| {
-        let flooder = Flooder::connect(&relay).await;
-        for sequence in 0..20_000_u64 {
-            let mut send = flooder.connection.open_uni().await.unwrap();
-            let mut bytes = vec![0, 7];
-            bytes.extend(varint(sequence));
-            bytes.extend([5; 200]);
-            let _ = send.write_all(bytes.into()).await;
-            if sequence % 1000 == 0 {
+        let flooder = connect(&relay).await;
+        for sequence in 0..100_000_u64 {
+            let Ok(mut send) = flooder.group(7, sequence, 200).await else { break };
+            if sequence < 10_000 && sequence % 1000 == 0 {
                 assert_eq!(bounded(send.stopped()).await.unwrap(), Some(Code(0)));
             }
         }
+        assert_eq!(bounded(flooder.closed()).await, Some(TOO_MANY));
+        assert_eq!(refused(&relay, "refusals per second"), 1);
         until(&relay, "moqt_cache_groups", |groups| groups == 0).await;
     });
 }
@@ -320,24 +234,20 @@ fn groups_of_unknown_subscriptions_are_stopped_and_forgotten() {
 #[test]
 fn frames_of_a_declared_gibibyte_hold_no_memory() {
     flood("declared frames", async |relay| {
-        let publisher = Flooder::connect(&relay).await;
-        let (mut watch, _please) = bounded(publisher.accept(1)).await;
+        let publisher = connect(&relay).await;
+        let (mut watch, _please) = bounded(publisher.watch()).await.unwrap();
         watch.write_all(Bytes::from_static(b"\x01\x01\x04huge")).await.unwrap();
         until(&relay, "moqt_names", |names| names == 2).await;
-        let subscriber = Flooder::connect(&relay).await;
+        let subscriber = connect(&relay).await;
         let _wish = subscriber.open(subscribe(0, "huge")).await.unwrap();
-        let (mut info, _wish_of_relay) = bounded(publisher.accept(2)).await;
+        let (mut info, _wish_of_relay) = bounded(publisher.subscription()).await.unwrap();
         info.write_all(Bytes::from_static(b"\x01\x00\x00")).await.unwrap();
         until(&relay, "moqt_subscriptions{side=\"downstream\"}", |open| open == 1).await;
         let mut groups = Vec::new();
         for sequence in 0..1000_u64 {
-            let mut send = publisher.connection.open_uni().await.unwrap();
-            let mut bytes = vec![0, 0];
-            bytes.extend(varint(sequence));
             // More than a frame may have, or just as much, and a few bytes of it.
-            bytes.extend(varint(if sequence % 2 == 0 { 1 << 30 } else { 16 << 20 }));
-            bytes.extend([5; 100]);
-            send.write_all(bytes.into()).await.unwrap();
+            let size = if sequence % 2 == 0 { 1 << 30 } else { 16 << 20 };
+            let mut send = publisher.group(0, sequence, size).await.unwrap();
             if sequence % 100 == 0 {
                 assert_eq!(bounded(send.stopped()).await.unwrap(), Some(TOO_MANY));
             }
@@ -353,19 +263,15 @@ fn frames_of_a_declared_gibibyte_hold_no_memory() {
 #[test]
 fn handshakes_that_never_end_keep_nobody_out() {
     flood("slow handshakes", async |relay| {
-        let dialer = dialer(&relay);
+        let target = target(&relay);
         let mut slow = Vec::new();
         for _ in 0..200 {
-            // QUIC and TLS are done; of MoQ comes one byte.
-            let connection = bounded(dial(&dialer, &relay)).await;
-            let (mut send, recv) = connection.open_bi().await.unwrap();
-            send.write_all(Bytes::from_static(b"\x00")).await.unwrap();
-            slow.push((connection, send, recv));
+            slow.push(bounded(target.dial_slowly()).await.unwrap());
         }
         until(&relay, "moqt_handshakes", |count| count > 50).await;
         // From a hundred and twenty-eight on, addresses are proven first.
         assert!(numbers(&relay)["moqt_handshakes_retried_total"] > 0, "{:?}", numbers(&relay));
-        let late = bounded(Flooder::connect(&relay)).await;
+        let late = connect(&relay).await;
         drop(late);
         drop(slow);
         until(&relay, "moqt_handshakes", |count| count == 0).await;
@@ -376,13 +282,13 @@ fn handshakes_that_never_end_keep_nobody_out() {
 #[test]
 fn streams_that_are_opened_and_reset_at_once_end_the_session_with_69() {
     flood("rapid reset", async |relay| {
-        let flooder = Flooder::connect(&relay).await;
+        let flooder = connect(&relay).await;
         for _ in 0..100_000 {
             let Ok((mut send, mut recv)) = flooder.open(vec![4]).await else { break };
             send.reset(Code(4));
             recv.stop(Code(4));
         }
-        assert_eq!(flooder.closed().await, TOO_MANY);
+        assert_eq!(bounded(flooder.closed()).await, Some(TOO_MANY));
         assert!(refused(&relay, "requests per second") > 1000, "{:?}", numbers(&relay));
         until(&relay, "moqt_sessions{carrier=\"quic\"}", |sessions| sessions == 2).await;
     });

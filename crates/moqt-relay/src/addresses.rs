@@ -6,6 +6,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use moqt::Allowance;
+
 /// Whom an address belongs to: an IPv4 address, or the 64 bits of an IPv6 address that name a network, as whoever has
 /// one address of it has them all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,26 +24,46 @@ impl From<IpAddr> for Source {
 
 /// Counts by source; a source without any takes no room.
 #[derive(Debug, Default)]
-pub(crate) struct Addresses(Mutex<BTreeMap<Source, usize>>);
+pub(crate) struct Addresses {
+    /// What a source may ask, and send, in a second; as much as its sessions may where that is `None`.
+    rates: Option<(u64, u64)>,
+    counts: Mutex<BTreeMap<Source, Count>>,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    places: usize,
+    allowance: Allowance,
+}
 
 impl Addresses {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Source, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Each source may ask, and send, so much in a second.
+    pub(crate) fn with_rates(requests: u64, payload_bytes: u64) -> Self {
+        Self { rates: Some((requests, payload_bytes)), ..Self::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Source, Count>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn count(&self, source: Source) -> usize {
-        self.lock().get(&source).copied().unwrap_or_default()
+        self.lock().get(&source).map_or(0, |count| count.places)
     }
 
     /// One more from `source`, for as long as the place is held. `None` where there are `limit` already.
     pub(crate) fn enter(self: &Arc<Self>, source: Source, limit: usize) -> Option<Place> {
         let mut counts = self.lock();
-        let count = counts.entry(source).or_default();
-        if *count < limit {
-            *count += 1;
-            return Some(Place { addresses: Arc::clone(self), source });
+        let rates = self.rates;
+        let count = counts.entry(source).or_insert_with(|| Count {
+            places: 0,
+            allowance: rates.map(|(requests, bytes)| Allowance::new(requests, bytes)).unwrap_or_default(),
+        });
+        if count.places < limit {
+            count.places += 1;
+            let allowance = count.allowance.clone();
+            return Some(Place { addresses: Arc::clone(self), source, allowance });
         }
-        if *count == 0 {
+        if count.places == 0 {
             counts.remove(&source);
         }
         None
@@ -59,14 +81,22 @@ impl Addresses {
 pub(crate) struct Place {
     addresses: Arc<Addresses>,
     source: Source,
+    allowance: Allowance,
+}
+
+impl Place {
+    /// What the source may bring with all that it has.
+    pub(crate) fn allowance(&self) -> Allowance {
+        self.allowance.clone()
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self.addresses.lock();
         if let Some(count) = counts.get_mut(&self.source) {
-            *count -= 1;
-            if *count == 0 {
+            count.places -= 1;
+            if count.places == 0 {
                 counts.remove(&self.source);
             }
         }

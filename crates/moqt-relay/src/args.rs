@@ -7,6 +7,8 @@ use moqt::{Congestion, Fingerprint, Url, Version};
 
 use crate::router::Redundancy;
 
+use crate::limit::{self, LimitArg};
+
 /// What hides behind version 04 of Transfork where the handshake does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Transfork04 {
@@ -105,6 +107,7 @@ impl FromStr for Bind {
 
 /// What the relay is told on its command line.
 #[derive(clap::Args, Clone, Debug)]
+#[command(after_long_help = limit::help())]
 #[non_exhaustive]
 pub struct Args {
     /// UDP address to listen on, for raw QUIC and WebTransport; repeatable; `[::]:4443` unless given
@@ -135,7 +138,7 @@ pub struct Args {
     #[arg(long, value_name = "ADDR", env = "MOQT_HTTP")]
     pub http: Option<SocketAddr>,
 
-    /// For development: loopback only, a certificate of its own, HTTP on the same port number
+    /// For development: loopback only, a certificate of its own, HTTP on the same port number, with a page that plays
     #[arg(long, env = "MOQT_DEV", value_parser = FalseyValueParser::new())]
     pub dev: bool,
 
@@ -252,10 +255,14 @@ pub struct Args {
     /// unless given
     #[arg(long, value_name = "SIZE", env = "MOQT_CACHE_BYTES", value_parser = size)]
     pub cache_bytes: Option<u64>,
+
+    /// Sets one of the limits below on what peers may make grow; repeatable
+    #[arg(long, value_name = "NAME=VALUE", env = "MOQT_LIMIT", value_delimiter = ',')]
+    pub limit: Vec<LimitArg>,
 }
 
 /// A number of bytes: `65536`, `64KiB`, `512MiB`, `1GiB`.
-fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is no size, such as 65536, 512MiB or 1GiB");
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -274,7 +281,7 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 /// A number with a unit: `500ms`, `10s`, `2m`, `1h`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no duration, such as 500ms, 10s or 2m");
     let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
     let (number, unit) = text.split_at(digits);

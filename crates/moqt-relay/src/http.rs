@@ -1,4 +1,5 @@
-//! Facts about the relay, over HTTP: the certificate's fingerprint, health, and the names that are announced.
+//! Facts about the relay, over HTTP: the certificate's fingerprint, health, and the names that are announced. For
+//! developers also the page.
 
 use std::{
     collections::BTreeMap,
@@ -30,6 +31,7 @@ use tracing::{error, info};
 use crate::{
     error::StartError,
     metrics::{self, Page},
+    page,
     shared::Shared,
 };
 
@@ -71,6 +73,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         .route("/announced", get(announced))
         .route("/announced/", get(announced))
         .route("/announced/{*prefix}", get(announced))
+        .merge(if shared.page { page::router() } else { Router::new() })
         .with_state(shared);
     let serving = axum::serve(listener, app).with_graceful_shutdown(async move { closing.wait().await });
     let too_long = async {

@@ -53,12 +53,14 @@ mod counters;
 mod downstream;
 mod error;
 mod http;
+mod limit;
 mod link;
 mod log;
 mod mark;
 mod memory;
 mod metrics;
 mod options;
+mod page;
 mod relay;
 pub mod router;
 mod run;
@@ -73,6 +75,7 @@ pub use self::{
     authorize::{Authorize, Visitor},
     counters::Counters,
     error::{Interrupted, StartError, Usage, exit_code},
+    limit::LimitArg,
     log::LogArgs,
     options::{Limits, Listen, Options},
     relay::{Handle, Relay},

@@ -155,7 +155,7 @@ impl Link {
                 }
                 Err(error) => debug!(%error, "upstream announces nothing"),
             }
-            scope.all_ended(id);
+            scope.all_ended(id).await;
             std::future::pending::<SessionError>().await
         };
         let end = tokio::select! {

@@ -23,6 +23,8 @@ pub struct Options {
     pub http: Option<SocketAddr>,
     /// Whether they are served beside each UDP address, too, on the TCP port of the same number.
     pub http_beside: bool,
+    /// Whether a page that plays what is on air is served there, too, at `/`.
+    pub page: bool,
     /// Settings of QUIC.
     pub transport: TransportOptions,
     /// Settings of sessions.
@@ -65,6 +67,7 @@ impl Options {
             certificate,
             http: None,
             http_beside: false,
+            page: false,
             transport: TransportOptions::default(),
             session: SessionConfig::default(),
             retention: Retention::default(),
@@ -135,6 +138,10 @@ pub struct Limits {
     /// Clients in their handshakes, of all sources or a quarter of that of one source, from which on a client has to
     /// prove its address first. That costs it a round trip, and the relay no memory.
     pub unproven_handshakes: usize,
+    /// Requests of all sessions of one source in a second; those of four seconds may come at once.
+    pub requests_per_second_per_address: u64,
+    /// Bytes of groups from all sessions of one source in a second; those of four seconds may come at once.
+    pub payload_bytes_per_second_per_address: u64,
     /// Scopes at a time that have sessions with the relays above; further ones are cut off from them.
     pub linked_scopes: usize,
     /// What one scope holds.
@@ -157,6 +164,8 @@ impl Default for Limits {
             handshakes: 1024,
             handshakes_per_address: 256,
             unproven_handshakes: 128,
+            requests_per_second_per_address: 10_000,
+            payload_bytes_per_second_per_address: 4 << 30,
             linked_scopes: 256,
             router: RouterLimits::default(),
             answer: Duration::from_secs(10),

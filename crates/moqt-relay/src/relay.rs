@@ -135,6 +135,7 @@ fn bind_beside(options: &Options, listen: Listen) -> Result<(Server, Option<TcpL
         let mut server = ServerOptions::new(listen.address, options.certificate.clone());
         server.transport = options.transport.clone();
         server.session = options.session.clone();
+        server.handshake_timeout = options.session.limits.handshake;
         server.session.unmarked_04 = listen.unmarked_04.unwrap_or(options.session.unmarked_04);
         let server = Server::bind(server)?;
         if !options.http_beside {

@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 use crate::{
     args::{Args, Bind},
     error::{Interrupted, Usage, explain},
+    limit,
     options::{Listen, Options},
     relay::Relay,
     upstream::{Upstream, UpstreamUrl},
@@ -98,6 +99,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         cache_bytes,
         scope_by_host,
         linger,
+        limit,
         drain_timeout,
         publishers,
         hold,
@@ -108,7 +110,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         .iter()
         .map(|bind| Listen { address: bind.address, unmarked_04: bind.transfork_04.map(Into::into) })
         .collect();
-    (options.http, options.http_beside) = (http, dev);
+    (options.http, options.http_beside, options.page) = (http, dev, dev);
     options.transport.congestion = congestion.into();
     options.transport.idle_timeout = Some(idle_timeout);
     // Two signs of life may be lost before silence counts.
@@ -127,7 +129,10 @@ fn options(args: Args) -> anyhow::Result<Options> {
         // All clients are on this machine.
         options.limits.sessions_per_address = max_sessions;
         options.limits.handshakes_per_address = options.limits.handshakes;
+        options.limits.requests_per_second_per_address = u64::MAX;
+        options.limits.payload_bytes_per_second_per_address = u64::MAX;
     }
+    limit::apply(&limit, &mut options);
     options.upstreams = upstreams(&given, &mut options)?;
     Ok(options)
 }
@@ -157,6 +162,8 @@ fn upstreams(args: &Args, relay: &mut Options) -> anyhow::Result<Vec<Arc<dyn Ups
     // What comes from there counts with everything else.
     let cache = CacheBudget::new(relay.cache_bytes);
     options.session.limits.cache = cache.clone();
+    // A relay above tells of what all of its clients have.
+    options.session.limits.announced = relay.limits.router.names;
     options.session.meters = relay.session.meters.clone();
     options.session.unmarked_04 = args.transfork_04.into();
     relay.cache = Some(cache);

@@ -33,6 +33,9 @@ use crate::{
     upstream::{self, Upstream},
 };
 
+/// Names of one session that are seen to without a break for others.
+pub(crate) const AT_ONCE: usize = 64;
+
 /// What all scopes of a relay have in common.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -244,9 +247,12 @@ impl Scope {
         self.step(|state| state.router.ended(session, name));
     }
 
-    /// The session announces nothing any more.
-    pub(crate) fn all_ended(self: &Arc<Self>, session: SessionId) {
-        self.step(|state| state.router.all_ended(session));
+    /// The session announces nothing any more. Names go a few at a time, so that others are not kept waiting by one
+    /// that had many.
+    pub(crate) async fn all_ended(self: &Arc<Self>, session: SessionId) {
+        while !self.step(|state| state.router.all_ended(session, AT_ONCE)) {
+            tokio::task::yield_now().await;
+        }
     }
 
     pub(crate) fn watch(&self, level: Level, interest: Interest) -> AnnounceConsumer {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use moqt::{
-    Announced, Incoming, Namespace, Origin, Reason, Request, Session, SessionError, session::Handshake,
-    transport::Connection,
+    Allowance, Announced, Incoming, Namespace, Origin, Reason, Request, Session, SessionError,
+    session::Handshake, transport::Connection,
 };
 use tokio::time::Sleep;
 use tracing::{Instrument as _, debug, error, info, info_span, warn};
@@ -18,6 +18,7 @@ use crate::{
     authorize::{Permissions, Visitor},
     downstream::Downstream,
     mark::is_mark,
+    scope::AT_ONCE,
     shared::{Going, HandshakePlace, Membership, Shared},
 };
 
@@ -51,16 +52,16 @@ pub(crate) async fn serve(shared: Arc<Shared>, incoming: Incoming, handshake: Ha
 
 /// A client whose handshakes are done.
 pub(crate) trait Knock {
-    /// Lets it in; it is served from `origin`.
-    fn start(self, origin: Arc<dyn Origin>) -> Session;
+    /// Lets it in; it is served from `origin`, and may bring what others of its source leave of the allowance.
+    fn start(self, source: Allowance, origin: Arc<dyn Origin>) -> Session;
 
     /// Turns it down.
     fn refuse(self, reason: Reason);
 }
 
 impl Knock for Request {
-    fn start(self, origin: Arc<dyn Origin>) -> Session {
-        Self::start(self, origin)
+    fn start(self, source: Allowance, origin: Arc<dyn Origin>) -> Session {
+        Self::start(self.within(source), origin)
     }
 
     fn refuse(self, reason: Reason) {
@@ -69,8 +70,8 @@ impl Knock for Request {
 }
 
 impl<C: Connection> Knock for Handshake<C> {
-    fn start(self, origin: Arc<dyn Origin>) -> Session {
-        Self::start(self, origin)
+    fn start(self, source: Allowance, origin: Arc<dyn Origin>) -> Session {
+        Self::start(self.within(source), origin)
     }
 
     fn refuse(self, reason: Reason) {
@@ -90,7 +91,7 @@ pub(crate) async fn admit(shared: &Arc<Shared>, visitor: Visitor, request: impl 
         return request.refuse(Reason::TooMany);
     };
     let limit = shared.limits.sessions_per_address;
-    let Some(_place) = shared.session_addresses.enter(Source::from(remote.ip()), limit) else {
+    let Some(place) = shared.session_addresses.enter(Source::from(remote.ip()), limit) else {
         warn!(%remote, limit, "too many sessions from one address");
         shared.refusals.sessions_per_address.fetch_add(1, Ordering::Relaxed);
         return request.refuse(Reason::TooMany);
@@ -106,11 +107,10 @@ pub(crate) async fn admit(shared: &Arc<Shared>, visitor: Visitor, request: impl 
     let id = membership.session.0;
     let _open = shared.carriers.enter(carrier);
     info!(id, %remote, ?carrier, %version, scope = membership.name(), "session began");
-    let session = request.start(Arc::new(Downstream::new(
-        Arc::clone(membership.scope()),
-        permissions.clone(),
-        Arc::clone(shared),
-    )));
+    let session = request.start(
+        place.allowance(),
+        Arc::new(Downstream::new(Arc::clone(membership.scope()), permissions.clone(), Arc::clone(shared))),
+    );
     membership.scope().attach(membership.session, &session);
     let mut closing = shared.closing();
     let end = tokio::select! {
@@ -120,6 +120,7 @@ pub(crate) async fn admit(shared: &Arc<Shared>, visitor: Visitor, request: impl 
         end = leave(&session, shared) => end,
         end = learn(&membership, &session, &permissions, shared).instrument(info_span!("relay", id)) => end,
     };
+    membership.scope().all_ended(membership.session).await;
     drop(membership);
     info!(id, %remote, reason = %end, "session ended");
 }
@@ -153,8 +154,13 @@ async fn learn(
     let settings = &shared.settings;
     let mut complained = false;
     let mut looped = None;
+    let mut count = 0_usize;
     match session.subscriber().announced(Namespace::EMPTY).await {
         Ok(mut names) => loop {
+            count += 1;
+            if count.is_multiple_of(AT_ONCE) {
+                tokio::task::yield_now().await;
+            }
             let event = tokio::select! {
                 biased;
                 event = names.next() => event,
@@ -206,7 +212,7 @@ async fn learn(
         },
         Err(error) => debug!(%error, "session announces nothing"),
     }
-    scope.all_ended(id);
+    scope.all_ended(id).await;
     session.closed().await
 }
 

@@ -51,6 +51,8 @@ pub(crate) struct Shared {
     scope_by_host: bool,
     pub(crate) authorize: Option<Arc<dyn Authorize>>,
     pub(crate) fingerprint: Option<Fingerprint>,
+    /// Whether the page is served that plays what is on air.
+    pub(crate) page: bool,
     /// Set once the relay drains.
     draining: watch::Sender<Option<Going>>,
     drain_timeout: Duration,
@@ -126,7 +128,10 @@ impl Shared {
         Self {
             sessions: places(limits.sessions),
             handshakes: places(limits.handshakes),
-            session_addresses: Arc::default(),
+            session_addresses: Arc::new(Addresses::with_rates(
+                limits.requests_per_second_per_address,
+                limits.payload_bytes_per_second_per_address,
+            )),
             handshake_addresses: Arc::default(),
             cache,
             meters,
@@ -143,6 +148,7 @@ impl Shared {
             scope_by_host,
             authorize,
             fingerprint: certificate.fingerprint(),
+            page: options.page,
             draining: watch::Sender::new(None),
             drain_timeout,
             closing: watch::Sender::new(false),

@@ -16,7 +16,10 @@ pub(crate) fn welcome(handle: &Handle, started_by_cargo: bool) -> String {
     };
     let _ = writeln!(
         text,
-        "  http://{host}/    WebTransport; the client fetches the certificate's SHA-256 first"
+        "  http://{host}/    WebTransport; the client fetches the certificate's SHA-256 first.\n  \
+         {:>width$}    In a browser: a page that plays what is on air, and shows your camera",
+        "",
+        width = host.len() + "http:///".len()
     );
     if let Some(fingerprint) = handle.fingerprint() {
         let _ = writeln!(text, "  https://{host}/   the same with --tls-fingerprint {fingerprint}");
@@ -24,7 +27,9 @@ pub(crate) fn welcome(handle: &Handle, started_by_cargo: bool) -> String {
     }
     let _ = write!(
         text,
-        "\nIn a second and a third terminal:\n\n  \
+        "\nA picture that moves, in a second terminal; then open http://{host}/ in Chromium:\n\n  \
+         {moqt} pub http://{host}/ demo/test --format test\n\n\
+         Or lines of text, in a second and a third terminal:\n\n  \
          while date; do sleep 1; done | {moqt} pub http://{host}/ demo --format lines\n  \
          {moqt} sub http://{host}/ demo --format lines\n\n"
     );

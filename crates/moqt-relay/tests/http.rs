@@ -117,3 +117,39 @@ async fn it_can_be_served_on_another_address_too() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_is_served_where_it_is_wanted_and_takes_nothing_from_elsewhere() {
+    bounded(async {
+        assert!(get(&TestRelay::start(), "/").await.0.starts_with("http/1.1 404"));
+        let mut options = options();
+        options.page = true;
+        let relay = TestRelay::with(options);
+        for (path, place) in [("/", "/play/"), ("/play", "/play/"), ("/?play=a%2fb&c", "/play/?play=a%2fb&c")]
+        {
+            let (head, _) = get(&relay, path).await;
+            assert!(head.starts_with("http/1.1 303"), "{head}");
+            assert!(head.contains(&format!("location: {place}\r\n")), "{head}");
+        }
+        for (path, kind, words) in [
+            ("/play/", "text/html; charset=utf-8", "<!doctype html>"),
+            ("/play/main.js", "text/javascript; charset=utf-8", "import "),
+            ("/play/play.css", "text/css; charset=utf-8", ":root"),
+            ("/play/icon.svg", "image/svg+xml", "<svg"),
+            ("/transfork.js", "text/javascript; charset=utf-8", "export class Session"),
+        ] {
+            let (head, body) = get(&relay, path).await;
+            assert!(head.starts_with("http/1.1 200"), "{path}: {head}");
+            assert!(head.contains(&format!("content-type: {kind}\r\n")), "{path}: {head}");
+            assert!(
+                head.contains("content-security-policy: default-src 'none'; script-src 'self';"),
+                "{head}"
+            );
+            assert!(body.contains(words), "{path}: {body}");
+        }
+        for path in ["/play/nothing.js", "/play/../Cargo.toml", "/test/run.mjs"] {
+            assert!(get(&relay, path).await.0.starts_with("http/1.1 404"), "{path}");
+        }
+    })
+    .await;
+}

@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use moqt::{Announced, Namespace, Reason, RequestError, TrackError, Version};
+use moqt::{Announced, Namespace, Reason, RequestError, TrackError, TrackEvent, Version};
 use moqt_relay::Listen;
 use moqt_relay::Redundancy;
 
@@ -353,6 +353,48 @@ async fn one_address_has_so_many_sessions_and_others_are_not_kept_out() {
         let third = relay.connect("moqf").await;
         assert_eq!(relay.counters().sessions, 2);
         drop(third);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_of_one_address_share_what_it_may_ask_and_send_in_a_second() {
+    bounded(async {
+        let mut options = options();
+        // Of both, four seconds' worth may come at once, and hardly more comes while the test runs.
+        options.limits.requests_per_second_per_address = 5;
+        options.limits.payload_bytes_per_second_per_address = 1000;
+        let meters = options.session.meters.clone();
+        let relay = TestRelay::with(options);
+        let publisher = relay.connect("moqf").await;
+        let (cam, _published) = publisher.publish("cam");
+        let peer = relay.connect("https").await;
+        let mut track = peer.subscribe("cam").await;
+        write(cam.append_group(), &[&[7; 3000]]);
+        assert_eq!(read(&mut track).await.1[0].len(), 3000);
+        write(cam.append_group(), &[&[7; 100_000]]);
+        // The group is stopped, and whoever reads it is told.
+        let gap = loop {
+            match track.next_event().await.unwrap().expect("the track goes on") {
+                TrackEvent::Gap { first, last, reason } => break (first, last, reason),
+                TrackEvent::Group(mut group) => while let Ok(Some(_)) = group.read_frame().await {},
+            }
+        };
+        assert_eq!(gap, (1, 1, Reason::TooMany));
+        let told = |limit: &str| meters.refused().get(limit).copied().unwrap_or_default();
+        assert_eq!(told("payload bytes per second of a source"), 1);
+        let other = relay.connect("moqf").await;
+        let ask = async |peer: &Peer| {
+            let mut refused = 0_u64;
+            for _ in 0..200 {
+                refused +=
+                    u64::from(matches!(peer.info("cam").await, Err(RequestError::Refused(Reason::TooMany))));
+            }
+            refused
+        };
+        let (mine, others) = tokio::join!(ask(&peer), ask(&other));
+        assert!(mine > 0 && others > 0, "{mine} and {others}");
+        assert_eq!(told("requests per second of a source"), mine + others);
     })
     .await;
 }

@@ -10,6 +10,7 @@
 //! Inside, the conversation is a state machine without I/O, a dialect for each family of versions maps it to
 //! the wire, and one task a session carries bytes between the two.
 
+mod allowance;
 mod dialect;
 mod driver;
 mod error;
@@ -19,6 +20,7 @@ mod origin;
 mod proto;
 mod session;
 
+pub use allowance::Allowance;
 pub use error::{GroupError, PeerMisbehaved, Reason, RequestError, SessionError, TrackError};
 pub use meters::Meters;
 pub use model::{

@@ -23,6 +23,7 @@ pub use fetch::{FetchOptions, Fetched};
 pub use merge::{Feed, FetchIntoError};
 
 use crate::{
+    allowance::Allowance,
     dialect::Offer,
     driver,
     error::{RequestError, SessionError},
@@ -167,6 +168,13 @@ impl<C: Connection> Handshake<C> {
     pub fn refuse(self, reason: crate::Reason) {
         let code = self.established.dialect.code(reason);
         self.established.connection.close(code, &reason.to_string());
+    }
+
+    /// What the peer may bring together with other sessions of its source, where it is known only now who it is.
+    #[must_use]
+    pub fn within(mut self, source: Allowance) -> Self {
+        self.limits.source = source;
+        self
     }
 
     /// Starts the session; the peer is served from `origin`. Needs a tokio runtime.

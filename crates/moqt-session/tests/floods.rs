@@ -4,7 +4,9 @@
 mod common;
 
 use common::*;
-use moqt_session::{Config, Meters, Reason, SessionError, SubscribeOptions, TrackConsumer};
+use moqt_session::{
+    Allowance, Config, GroupError, Meters, Reason, SessionError, SubscribeOptions, TrackConsumer,
+};
 use moqt_sim::{Seeds, Sim, for_each_seed, script::Peer};
 use moqt_transport::{Connection as _, SendStream as _};
 use moqt_wire::{
@@ -167,7 +169,7 @@ fn at_the_limit_on_group_streams_the_least_important_one_is_stopped_with_69() {
         lows.push(peer.group(&header(to_low.id.0, 4)).await);
         lows[0].expect_stop(code::TOO_MANY).await;
         let mut group = reader.next_group().await.unwrap().unwrap();
-        assert_eq!(group.read_frame().await, Err(moqt_session::GroupError::Reset(Reason::TooMany)));
+        assert_eq!(group.read_frame().await, Err(GroupError::Reset(Reason::TooMany)));
         // One that is older than all is stopped itself.
         lows.push(peer.group(&header(to_low.id.0, 0)).await);
         lows[5].expect_stop(code::TOO_MANY).await;
@@ -233,5 +235,64 @@ fn what_is_open_is_counted_and_nothing_is_left_of_it_when_all_have_gone() {
         publisher.session.closed().await;
         sim.sleep(secs(1)).await;
         assert_eq!((counts(&meters[0]), counts(&meters[1])), ((0, 0, 0), (0, 0, 0)));
+    });
+}
+
+#[test]
+fn a_group_that_brings_more_than_the_rate_allows_is_stopped_with_69_and_later_ones_come() {
+    for_each_seed(|sim| async move {
+        let meters = Meters::default();
+        let mut config = config(Version::TRANSFORK_04);
+        (config.limits.payload_bytes_per_second, config.meters) = (1000, meters.clone());
+        let (side, mut peer) = against_server_with(sim.connect(calm()), Version::TRANSFORK_04, config).await;
+        let (subscription, _stream, wish) =
+            subscribed(&side, &mut peer, SubscribeOptions { first: Some(0), ..Default::default() }).await;
+        let mut track = subscription.into_track();
+        let mut read = async || frames_of(&mut track.next_group().await.unwrap().unwrap()).await;
+        // What four seconds give may come at once, and no more.
+        let mut group = peer.group(&header(wish.id.0, 0)).await;
+        group.send_frame(vec![7; 3000]).await;
+        group.finish();
+        let (frames, end) = read().await;
+        assert_eq!((frames.len(), end), (1, Ok(())));
+        let mut excess = peer.group(&header(wish.id.0, 1)).await;
+        excess.send_frame(vec![7; 3000]).await;
+        excess.expect_stop(code::TOO_MANY).await;
+        assert_eq!(read().await, (vec![], Err(GroupError::Reset(Reason::TooMany))));
+        assert_eq!(meters.refused()["payload bytes per second"], 1);
+        sim.sleep(secs(4)).await;
+        let mut group = peer.group(&header(wish.id.0, 2)).await;
+        group.send_frame(vec![7; 3000]).await;
+        group.finish();
+        let (frames, end) = read().await;
+        assert_eq!((frames.len(), end), (1, Ok(())));
+    });
+}
+
+#[test]
+fn sessions_of_one_source_share_what_it_may_ask() {
+    for_each_seed(|sim| async move {
+        let source = Allowance::new(10, u64::MAX);
+        let mut sides = Vec::new();
+        for _ in 0..2 {
+            sides.push(flooded(&sim, |limits| limits.source = source.clone()).await);
+        }
+        let mut asked = Vec::new();
+        for _ in 0..30 {
+            for (_, peer, _) in &sides {
+                asked.push(peer.request(StreamKind::Info, &question()).await);
+            }
+        }
+        sim.sleep(ms(90)).await;
+        let told = |meters: &Meters| {
+            meters.refused().get("requests per second of a source").copied().unwrap_or_default()
+        };
+        let refused = sides.iter().map(|(_, _, meters)| told(meters)).collect::<Vec<_>>();
+        assert_eq!(refused.iter().sum::<u64>(), 20, "{refused:?}");
+        drop(asked);
+        sim.sleep(secs(4)).await;
+        for (_, peer, _) in &sides {
+            still_answers(peer).await;
+        }
     });
 }

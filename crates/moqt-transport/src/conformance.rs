@@ -112,7 +112,7 @@ macro_rules! conformance_tests {
             a_cancelled_wait_for_stopped_loses_nothing
             a_close_by_the_peer_ends_what_is_pending
             a_close_of_ours_ends_what_is_pending
-            streams_dropped_behind_a_close_end_with_its_code
+            streams_dropped_behind_a_close_end_with_it
             an_ended_connection_fails_whatever_is_tried
             the_first_close_stands
             a_close_is_heard_behind_all_that_is_blocked

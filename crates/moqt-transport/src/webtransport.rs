@@ -189,7 +189,9 @@ pub struct WebTransportSendStream {
 
 impl Drop for WebTransportSendStream {
     fn drop(&mut self) {
-        self.half.give_up(self.session.0.shared.farewell());
+        if !self.session.0.shared.keep_sender(|| self.half.take()) {
+            self.half.give_up(Code::NONE);
+        }
     }
 }
 
@@ -212,7 +214,9 @@ impl SendStream for WebTransportSendStream {
     }
 
     fn reset(&mut self, code: Code) {
-        self.half.reset(code);
+        if !self.session.0.shared.keep_sender(|| self.half.take()) {
+            self.half.reset(code);
+        }
     }
 
     fn set_priority(&mut self, priority: i32) {
@@ -238,7 +242,7 @@ pub struct WebTransportRecvStream {
 
 impl Drop for WebTransportRecvStream {
     fn drop(&mut self) {
-        self.half.stop(self.session.0.shared.farewell());
+        self.stop(Code::NONE);
     }
 }
 
@@ -255,6 +259,8 @@ impl RecvStream for WebTransportRecvStream {
     }
 
     fn stop(&mut self, code: Code) {
-        self.half.stop(code);
+        if !self.session.0.shared.keep_receiver(|| self.half.take()) {
+            self.half.stop(code);
+        }
     }
 }

@@ -52,13 +52,13 @@ pub use moqt_transport as transport;
 pub use moqt_wire as wire;
 
 pub use moqt_session::{
-    AlreadyPublished, AnnounceConsumer, AnnounceProducer, Announced, CacheBudget, Config as SessionConfig,
-    CreateGroupError, Drain, Feed, FetchIntoError, FetchOptions, FetchRequest, Fetched, FrameConsumer,
-    FrameMeta, FrameProducer, Gate, GroupConsumer, GroupError, GroupKey, GroupProducer, Info, InfoRequest,
-    Interest, Limits, MergedTrack, Meters, OrderedGroups, OrderedItem, Origin, PeerMisbehaved, Published,
-    Publisher, Reason, RequestError, Retention, Session, SessionError, Start, SubscribeOptions,
-    SubscribeUpdate, Subscriber, Subscription, TrackConsumer, TrackError, TrackEvent, TrackInfo,
-    TrackProducer, TrackRequest, Tracks, WeakTrack,
+    Allowance, AlreadyPublished, AnnounceConsumer, AnnounceProducer, Announced, CacheBudget,
+    Config as SessionConfig, CreateGroupError, Drain, Feed, FetchIntoError, FetchOptions, FetchRequest,
+    Fetched, FrameConsumer, FrameMeta, FrameProducer, Gate, GroupConsumer, GroupError, GroupKey,
+    GroupProducer, Info, InfoRequest, Interest, Limits, MergedTrack, Meters, OrderedGroups, OrderedItem,
+    Origin, PeerMisbehaved, Published, Publisher, Reason, RequestError, Retention, Session, SessionError,
+    Start, SubscribeOptions, SubscribeUpdate, Subscriber, Subscription, TrackConsumer, TrackError,
+    TrackEvent, TrackInfo, TrackProducer, TrackRequest, Tracks, WeakTrack,
 };
 pub use moqt_transport::{Carrier, Code, Congestion, Fingerprint, Stats, TransportOptions};
 pub use moqt_wire::{FullTrackName, GroupOrder, NameError, Namespace, Priority, TrackName, Version};

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use moqt_session::{Config, Handshake, Origin, Reason, Session, SessionError};
+use moqt_session::{Allowance, Config, Handshake, Origin, Reason, Session, SessionError};
 use moqt_transport::{
     Carrier, Code, Connection as _, ListenOptions, Listener, NetConnection, TransportOptions,
 };
@@ -199,6 +199,13 @@ impl Request {
     #[must_use]
     pub fn version(&self) -> Version {
         self.handshake.version()
+    }
+
+    /// What the client may bring together with other sessions of its source.
+    #[must_use]
+    pub fn within(mut self, source: Allowance) -> Self {
+        self.handshake = self.handshake.within(source);
+        self
     }
 
     /// Starts the session; the client is served from `origin`.

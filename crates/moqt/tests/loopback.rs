@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use moqt::{
     Carrier, Certificate, Client, ClientOptions, ConnectError, Reason, RequestError, Retention, Server,
-    ServerOptions, SessionError, SubscribeOptions, TrackInfo, TrackProducer, Tracks, Url,
+    ServerOptions, SessionError, SubscribeOptions, TrackEvent, TrackInfo, TrackProducer, Tracks, Url,
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -217,6 +217,79 @@ async fn changes_its_address(scheme: &str) {
     // The session is the same one, and asks over the new path.
     let info = wanted.info("a/b".parse().unwrap()).await.unwrap();
     assert_eq!(info.latest, Some(59));
+    session.close().await;
+    served.closed().await;
+}
+
+/// Writes 600 groups, one each 4 ms; about 40 Mbit/s.
+async fn load(track: TrackProducer) {
+    for number in 0..600u64 {
+        let mut group = track.append_group();
+        group.write_frame(vec![number as u8; 20_000]).unwrap();
+        group.finish().unwrap();
+        tokio::time::sleep(Duration::from_millis(4)).await;
+    }
+    track.finish();
+}
+
+/// Takes all of them.
+async fn taken(wanted: moqt::Subscriber) {
+    let options = SubscribeOptions { first: Some(0), ..SubscribeOptions::default() };
+    let mut reader = wanted.subscribe("a/b".parse().unwrap(), options).await.unwrap().into_track();
+    let mut seen = Vec::new();
+    while let Some(event) = reader.next_event().await.unwrap() {
+        let TrackEvent::Group(mut group) = event else { panic!("{event:?}") };
+        let frame = group.read_frame().await.unwrap().unwrap();
+        assert_eq!(frame, vec![group.sequence() as u8; 20_000]);
+        seen.push(group.sequence());
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, (0..600).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_network_change_under_load_loses_no_group_and_needs_no_handshake() {
+    for scheme in ["moqf", "https"] {
+        let moving = under_load(scheme);
+        tokio::time::timeout(Duration::from_secs(100), moving).await.expect("took too long");
+    }
+}
+
+async fn under_load(scheme: &str) {
+    let certificate = certificate();
+    let server = serve(certificate.clone());
+    let track = || TrackProducer::new("a/b".parse().unwrap(), TrackInfo::default(), Retention::default());
+    let (up, down) = (track(), track());
+    let (ours, theirs) = (Tracks::new(), Tracks::new());
+    let _published = (ours.publish(up.consume()).unwrap(), theirs.publish(down.consume()).unwrap());
+    let serving = async {
+        let request = server.accept().await.unwrap().handshake().await.unwrap();
+        request.start(Arc::new(theirs))
+    };
+    let client = trusting(&certificate);
+    let url = url(scheme, &server, "/");
+    let (session, served) = tokio::join!(client.connect_with(&url, Arc::new(ours)), serving);
+    let session = session.unwrap();
+    let moves = async {
+        let mut moves = 0;
+        loop {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            client.rebind(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+            moves += 1;
+            assert!(moves < 1000);
+        }
+    };
+    let loads = async {
+        let (subscriber, publisher) = (session.subscriber(), served.subscriber());
+        tokio::join!(taken(subscriber), taken(publisher), load(up), load(down));
+    };
+    tokio::select! {
+        biased;
+        () = loads => {}
+        () = moves => {}
+        other = server.accept() => panic!("a second connection: {other:?}"),
+        end = session.closed() => panic!("{end}"),
+    }
     session.close().await;
     served.closed().await;
 }

@@ -1,15 +1,18 @@
 /**
- * Runs the cases of `cases.mjs` in a headless Chromium, and prints TAP.
+ * Runs the cases of `cases.mjs` and `play.mjs` in a headless Chromium, and prints TAP.
  *
- *     node run.mjs --moqt PROGRAM --closing PROGRAM --chromium PROGRAM --modules FOLDER [PART_OF_A_NAME]
+ *     node run.mjs --moqt PROGRAM --closing PROGRAM --impair PROGRAM --chromium PROGRAM --modules FOLDER [PART]
  *
  * `cargo xtask interop browser` builds the programs, installs the modules and calls this.
  */
+import { spawnSync } from "node:child_process";
 import { createRequire } from "node:module";
+import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { parseArgs } from "node:util";
 
-import { cases } from "./cases.mjs";
+import { cases as client } from "./cases.mjs";
+import { cases as player } from "./play.mjs";
 import { Process, Relay, serveFiles } from "./support.mjs";
 
 /** Milliseconds for one case, and for what it may take to clean up after it. */
@@ -17,7 +20,7 @@ const [PATIENCE, CLEANUP] = [15_000, 3_000];
 
 const option = { type: "string" };
 const { values: programs, positionals: [part = ""] } = parseArgs({
-  options: { moqt: option, closing: option, chromium: option, modules: option },
+  options: { moqt: option, closing: option, impair: option, chromium: option, modules: option },
   allowPositionals: true,
 });
 
@@ -25,7 +28,8 @@ const { chromium } = createRequire(path.resolve(programs.modules, "package.json"
 const browser = await chromium.launch({
   executablePath: programs.chromium,
   args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync"],
+    "--disable-component-update", "--disable-sync", "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream"],
 });
 const files = await serveFiles(new URL("..", import.meta.url));
 const relay = await Relay.start(programs.moqt);
@@ -36,11 +40,23 @@ class Context {
   #pages = [];
   words = [];
   remarks = [];
+  /** Where pages have asked for anything. */
+  asked = new Set();
   url = relay.url;
+  address = new URL(relay.url).host;
+  fingerprint = relay.fingerprint;
   origin = files.origin;
 
   start(program, ...args) {
     const process = new Process(programs[program], args);
+    this.#processes.push(process);
+    return process;
+  }
+
+  /** A program of the machine, if it is there. */
+  tool(program, ...args) {
+    if (spawnSync(program, ["-version"]).error) return undefined;
+    const process = new Process(program, args);
     this.#processes.push(process);
     return process;
   }
@@ -60,9 +76,19 @@ class Context {
     return relay;
   }
 
+  /** Keeps a screenshot in the folder MOQT_SCREENSHOTS, if there is such a wish. */
+  async keep(page, name) {
+    const folder = process.env.MOQT_SCREENSHOTS;
+    if (!folder) return;
+    await mkdir(folder, { recursive: true });
+    await page.screenshot({ path: path.join(folder, `${name}.png`), fullPage: true });
+  }
+
   async page(place = "/test/empty.html") {
     const page = await browser.newPage();
+    page.setDefaultTimeout(PATIENCE / 2);
     this.#pages.push(page);
+    page.on("request", (request) => this.asked.add(new URL(request.url()).origin));
     page.on("console", (message) => this.words.push(`console: ${message.text()}`));
     page.on("pageerror", (error) => this.words.push(`page error: ${error.stack}`));
     await page.goto(new URL(place, this.origin).href);
@@ -87,7 +113,7 @@ async function within(patience, promise, what) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-const chosen = Object.entries(cases).filter(([name]) => name.includes(part));
+const chosen = Object.entries({ ...client, ...player }).filter(([name]) => name.includes(part));
 console.log(`TAP version 14\n1..${chosen.length}`);
 let failed = 0;
 for (const [index, [name, run]] of chosen.entries()) {

@@ -6,7 +6,7 @@ import http from "node:http";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
-const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css" };
+const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
 
 /** Serves a folder on this machine, as `{ origin, close }`. */
 export async function serveFiles(folder) {
@@ -87,11 +87,12 @@ export class Process {
   }
 }
 
-/** A relay on a free port of this machine. */
+/** A relay on a free port of this machine, or on that of `--bind`. */
 export class Relay {
   static async start(moqt, ...options) {
     const relay = new Relay();
-    relay.process = new Process(moqt, ["relay", "--dev", "--bind", "127.0.0.1:0", ...options]);
+    const bind = options.includes("--bind") ? [] : ["--bind", "127.0.0.1:0"];
+    relay.process = new Process(moqt, ["relay", "--dev", ...bind, ...options]);
     const [, address] = await relay.process.says(/http:\/\/([\d.:]+)\//);
     [, relay.fingerprint] = await relay.process.says(/--tls-fingerprint ([0-9a-f]{64})/);
     relay.url = `http://${address}/`;

@@ -34,7 +34,15 @@ pub(crate) fn run(part: &str) -> Result<()> {
         Err(missing) => return skip(&missing),
     };
     shell::run(&mut shell::cargo(["build", "--package", "moqt-cli", "--bin", "moqt"]))?;
-    shell::run(&mut shell::cargo(["build", "--package", "moqt-e2e", "--example", "closing"]))?;
+    shell::run(&mut shell::cargo([
+        "build",
+        "--package",
+        "moqt-e2e",
+        "--example",
+        "closing",
+        "--bin",
+        "impair",
+    ]))?;
     let modules = install()?;
     cases(&browser, &modules, part)
 }
@@ -120,6 +128,7 @@ fn cases(browser: &Path, modules: &Path, part: &str) -> Result<()> {
     node.arg(format!("{SCRIPTS}/run.mjs"));
     node.arg("--moqt").arg(debug.join("moqt"));
     node.arg("--closing").arg(debug.join("examples/closing"));
+    node.arg("--impair").arg(debug.join("impair"));
     node.arg("--chromium").arg(browser).arg("--modules").arg(modules);
     node.arg("--").arg(part).stdin(Stdio::null()).process_group(0);
     let mut group = Group(node.spawn().context("cannot start node")?);

@@ -13,6 +13,7 @@ pub(crate) struct Programs {
     pub(crate) moqt: PathBuf,
     pub(crate) null_relay: PathBuf,
     pub(crate) impair: PathBuf,
+    pub(crate) flood: PathBuf,
 }
 
 impl Programs {
@@ -28,7 +29,12 @@ impl Programs {
             }
         };
         let program = |name: &str| existing(folder.join(format!("{name}{}", env::consts::EXE_SUFFIX)));
-        Ok(Self { moqt: program("moqt")?, null_relay: program("null-relay")?, impair: program("impair")? })
+        Ok(Self {
+            moqt: program("moqt")?,
+            null_relay: program("null-relay")?,
+            impair: program("impair")?,
+            flood: program("flood")?,
+        })
     }
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::space::{PORT, PROXY_PORT, Place, RELAY_TO_PUBLISHER, RELAY_TO_SUBSCRIBER, Space};
+use super::space::{
+    PORT, PROXY_PORT, Place, RELAY_TO_PUBLISHER, RELAY_TO_STRANGER, RELAY_TO_SUBSCRIBER, Space,
+};
 use crate::bench::Carrier;
 use crate::lab::child::Child;
 use crate::lab::programs::{self, Programs};
@@ -23,7 +25,7 @@ pub(super) struct Relay {
 impl Relay {
     pub(super) fn start(space: &Space, programs: &Programs, congestion: &str) -> Result<Self> {
         let bind = format!("0.0.0.0:{PORT}");
-        let hosts = format!("{RELAY_TO_PUBLISHER},{RELAY_TO_SUBSCRIBER},127.0.0.1");
+        let hosts = format!("{RELAY_TO_PUBLISHER},{RELAY_TO_SUBSCRIBER},{RELAY_TO_STRANGER},127.0.0.1");
         let args =
             ["relay", "--bind", &bind, "--tls-generate", &hosts, "--congestion", congestion, "--http", HTTP];
         let mut child = space.start(Place::Relay, "the relay", &programs.moqt, &args)?;

@@ -1,5 +1,6 @@
 //! The network lab: the real programs in network namespaces of their own, and whether they keep what is promised.
 
+mod floods;
 mod joiner;
 mod load;
 mod loss;
@@ -64,6 +65,8 @@ enum Scenario {
     Stalled,
     /// Subscribers that come late
     Joiner,
+    /// A client that wants everything, of each kind
+    Floods,
     /// Joins and leaves at load for a long time
     Soak,
 }
@@ -75,7 +78,7 @@ pub(crate) fn run(args: &NetnsArgs) -> Result<()> {
         return Ok(());
     }
     let programs = Programs::find(args.programs.as_deref())?;
-    let usual = [Scenario::Starved, Scenario::Loss, Scenario::Stalled, Scenario::Joiner];
+    let usual = [Scenario::Starved, Scenario::Loss, Scenario::Stalled, Scenario::Joiner, Scenario::Floods];
     let wanted = if args.scenarios.is_empty() { usual.to_vec() } else { args.scenarios.clone() };
     let mut steps = Steps::new("xtask netns");
     for scenario in wanted {
@@ -94,6 +97,7 @@ pub(crate) fn run(args: &NetnsArgs) -> Result<()> {
                     steps.step(&name, || joiner::run(&programs, args, carrier));
                 }
             }
+            Scenario::Floods => steps.step("floods", || floods::run(&programs, args)),
             Scenario::Soak => steps.step("soak", || soak::run(&programs, args)),
         }
     }

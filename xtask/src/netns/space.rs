@@ -1,4 +1,4 @@
-//! Three namespaces in a row: publisher, relay, subscriber. Dropped, they are gone.
+//! Namespaces for publisher, subscriber and a stranger, each linked with that of the relay. Dropped, they are gone.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,9 +12,10 @@ use crate::shell;
 /// What all names begin with; the process that made one follows.
 const PREFIX: &str = "moqt-lab-";
 
-/// The relay as its two neighbours see it.
+/// The relay as its neighbours see it.
 pub(super) const RELAY_TO_PUBLISHER: &str = "10.213.0.1";
 pub(super) const RELAY_TO_SUBSCRIBER: &str = "10.213.1.1";
+pub(super) const RELAY_TO_STRANGER: &str = "10.213.2.1";
 
 /// The port that the relay listens on.
 pub(super) const PORT: u16 = 4443;
@@ -28,21 +29,24 @@ pub(super) enum Place {
     Publisher,
     Relay,
     Subscriber,
+    /// Somebody who has nothing to do with the others.
+    Stranger,
 }
 
-/// The three namespaces.
+/// The namespaces.
 pub(super) struct Space {
     id: String,
 }
 
 impl Place {
-    const ALL: [Self; 3] = [Self::Publisher, Self::Relay, Self::Subscriber];
+    const ALL: [Self; 4] = [Self::Publisher, Self::Relay, Self::Subscriber, Self::Stranger];
 
     fn letter(self) -> char {
         match self {
             Self::Publisher => 'p',
             Self::Relay => 'r',
             Self::Subscriber => 's',
+            Self::Stranger => 'x',
         }
     }
 }
@@ -99,6 +103,7 @@ impl Space {
         }
         space.link(Place::Publisher, "pub", ("10.213.0.2/30", RELAY_TO_PUBLISHER))?;
         space.link(Place::Subscriber, "sub", ("10.213.1.2/30", RELAY_TO_SUBSCRIBER))?;
+        space.link(Place::Stranger, "other", ("10.213.2.2/30", RELAY_TO_STRANGER))?;
         Ok(space)
     }
 

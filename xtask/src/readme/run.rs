@@ -15,13 +15,17 @@ use crate::shell::{self, Stopwatch};
 const POLL: Duration = Duration::from_millis(50);
 const GRACE: Duration = Duration::from_secs(10);
 
+/// Where commands of other pages than the README run.
+const SCRATCH: &str = "target/pages";
+
 /// Runs blocks in order; then waits for those in the background and ends the servers.
-pub(super) fn all(blocks: &[Block]) -> Result<()> {
+pub(super) fn all(page: &str, blocks: &[Block]) -> Result<()> {
+    std::fs::create_dir_all(shell::root().join(SCRATCH)).with_context(|| format!("cannot make {SCRATCH}"))?;
     let mut background = Vec::new();
     let mut count = 0;
     for block in blocks.iter().filter(|block| block.mode != Mode::NoRun && !block.script.trim().is_empty()) {
         count += 1;
-        println!("--- README.md:{}", block.line);
+        println!("--- {page}:{}", block.line);
         print!("{}", block.script);
         let watch = Stopwatch::start();
         match &block.mode {
@@ -36,20 +40,28 @@ pub(super) fn all(blocks: &[Block]) -> Result<()> {
                 background.push(server);
             }
         }
-        println!("--- README.md:{}: ok ({})", block.line, watch.show());
+        println!("--- {page}:{}: ok ({})", block.line, watch.show());
     }
-    // clients first: a server that ends earlier would take them along
+    // clients first, and what was started later: a server that ends earlier would take them along
+    background.reverse();
     background.sort_by_key(|process| matches!(process.block.mode, Mode::Serve { .. }));
     for process in background {
         process.finish()?;
     }
-    println!("README.md: {count} blocks of commands ran");
+    println!("{page}: {count} blocks of commands ran");
     Ok(())
 }
 
 fn script(block: &Block) -> Command {
     let mut command = shell::command("bash");
     command.args(["-eu", "-o", "pipefail", "-c", &block.script]).stdin(Stdio::null()).process_group(0);
+    if block.page != "README.md" {
+        // These pages call our programs by their names, and leave files where they are.
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let programs = shell::root().join("target/release");
+        let with_ours = std::env::join_paths(std::iter::once(programs).chain(std::env::split_paths(&path)));
+        command.current_dir(shell::root().join(SCRATCH)).env("PATH", with_ours.unwrap_or(path));
+    }
     command
 }
 
@@ -58,8 +70,8 @@ fn foreground(block: &Block) -> Result<()> {
     let mut group = Group { child };
     match group.wait(block.timeout)? {
         Some(status) if status.success() => Ok(()),
-        Some(status) => bail!("README.md:{}: the commands failed ({status})", block.line),
-        None => bail!("README.md:{}: still running after {} s", block.line, block.timeout.as_secs()),
+        Some(status) => bail!("{}: the commands failed ({status})", block.place()),
+        None => bail!("{}: still running after {} s", block.place(), block.timeout.as_secs()),
     }
 }
 
@@ -135,17 +147,17 @@ impl<'a> Background<'a> {
     /// Waits for a line with this text.
     fn wait_for(&mut self, ready: &str) -> Result<()> {
         let watch = Stopwatch::start();
-        let line = self.block.line;
+        let place = self.block.place();
         loop {
             let left = self.block.timeout.saturating_sub(watch.elapsed());
             match self.lines.recv_timeout(left) {
                 Ok(said) if holds(&said, ready) => return Ok(()),
                 Ok(_) => {}
-                Err(RecvTimeoutError::Timeout) => bail!("README.md:{line}: no line with `{ready}` in time"),
+                Err(RecvTimeoutError::Timeout) => bail!("{place}: no line with `{ready}` in time"),
                 Err(RecvTimeoutError::Disconnected) => {
                     let status = self.group.wait(GRACE)?.map(|status| status.to_string());
                     let status = status.unwrap_or_else(|| "still running".to_owned());
-                    return Err(anyhow!("README.md:{line}: ended before a line with `{ready}` ({status})"));
+                    return Err(anyhow!("{place}: ended before a line with `{ready}` ({status})"));
                 }
             }
         }
@@ -153,18 +165,18 @@ impl<'a> Background<'a> {
 
     /// A server must still be there, and is ended; another block must end well by itself.
     fn finish(mut self) -> Result<()> {
-        let line = self.block.line;
+        let place = self.block.place();
         if let Mode::Serve { .. } = self.block.mode {
             if let Some(status) = self.group.wait(Duration::ZERO)? {
-                bail!("README.md:{line}: the server ended early ({status})");
+                bail!("{place}: the server ended early ({status})");
             }
             self.group.end();
             return Ok(());
         }
         match self.group.wait(self.block.timeout)? {
             Some(status) if status.success() => Ok(()),
-            Some(status) => bail!("README.md:{line}: the commands failed ({status})"),
-            None => bail!("README.md:{line}: still running after {} s", self.block.timeout.as_secs()),
+            Some(status) => bail!("{place}: the commands failed ({status})"),
+            None => bail!("{place}: still running after {} s", self.block.timeout.as_secs()),
         }
     }
 }
@@ -203,6 +215,7 @@ mod tests {
     #[test]
     fn a_server_that_ends_while_others_run_is_an_error() {
         let block = Block {
+            page: "README.md".to_owned(),
             line: 3,
             mode: Mode::Serve { ready: None },
             timeout: Duration::from_secs(20),

@@ -3,8 +3,10 @@
 use super::run::holds;
 use super::*;
 
+const PAGE: &str = "README.md";
+
 fn one(text: &str) -> Block {
-    let mut blocks = parse(text).unwrap();
+    let mut blocks = parse(PAGE, text).unwrap();
     assert_eq!(blocks.len(), 1, "{blocks:?}");
     blocks.remove(0)
 }
@@ -16,7 +18,10 @@ fn ready(mode: &str, script: &str) -> String {
 #[test]
 fn only_command_blocks_are_taken() {
     let text = "# A\n```rust\nfn main() {}\n```\n```sh\nls\n```\n```text\n```sh\n```\n";
-    assert_eq!(one(text), Block { line: 5, mode: Mode::Run, timeout: TIMEOUT, script: "ls\n".into() });
+    assert_eq!(
+        one(text),
+        Block { page: PAGE.into(), line: 5, mode: Mode::Run, timeout: TIMEOUT, script: "ls\n".into() }
+    );
 }
 
 #[test]
@@ -42,9 +47,9 @@ fn a_server_says_how_it_gets_ready() {
 #[test]
 fn words_that_mean_nothing_are_refused() {
     for info in ["sh norun", "sh ready=x", "sh timeout=soon", "sh serve ready=\"x"] {
-        assert!(parse(&format!("```{info}\nls\n```\n")).is_err(), "{info}");
+        assert!(parse(PAGE, &format!("```{info}\nls\n```\n")).is_err(), "{info}");
     }
-    assert!(parse("```sh\nls\n").is_err());
+    assert!(parse(PAGE, "```sh\nls\n").is_err());
 }
 
 #[test]
@@ -71,35 +76,38 @@ fn a_line_holds_pieces_in_order() {
 
 #[test]
 fn a_block_that_fails_is_an_error_with_its_line() {
-    let blocks = parse(&format!("\n{}", ready("", "false | true"))).unwrap();
-    let error = run::all(&blocks).unwrap_err().to_string();
+    let blocks = parse(PAGE, &format!("\n{}", ready("", "false | true"))).unwrap();
+    let error = run::all(PAGE, &blocks).unwrap_err().to_string();
     assert!(error.starts_with("README.md:2: the commands failed"), "{error}");
 }
 
 #[test]
 fn a_block_that_takes_too_long_is_ended() {
-    let blocks = parse(&ready("timeout=0", "exec sleep 1000")).unwrap();
-    let error = run::all(&blocks).unwrap_err().to_string();
+    let blocks = parse(PAGE, &ready("timeout=0", "exec sleep 1000")).unwrap();
+    let error = run::all(PAGE, &blocks).unwrap_err().to_string();
     assert!(error.contains("still running"), "{error}");
 }
 
 #[test]
 fn a_server_lives_while_the_next_blocks_run() {
     let up = r#"echo up >&2; trap 'exit 0' TERM; while read -r -t 60 x; do :; done < <(sleep 60)"#;
-    let blocks = parse(&format!("{}{}", ready("serve ready=up timeout=20", up), ready("", "true"))).unwrap();
-    run::all(&blocks).unwrap();
+    let blocks =
+        parse(PAGE, &format!("{}{}", ready("serve ready=up timeout=20", up), ready("", "true"))).unwrap();
+    run::all(PAGE, &blocks).unwrap();
 }
 
 #[test]
 fn a_server_that_ends_before_it_is_ready_is_an_error() {
-    let blocks = parse(&ready("serve ready=up timeout=20", "echo down")).unwrap();
-    let error = run::all(&blocks).unwrap_err().to_string();
+    let blocks = parse(PAGE, &ready("serve ready=up timeout=20", "echo down")).unwrap();
+    let error = run::all(PAGE, &blocks).unwrap_err().to_string();
     assert!(error.contains("ended before a line with `up`"), "{error}");
 }
 
 #[test]
 fn a_background_block_must_end_well_by_itself() {
-    run::all(&parse(&ready("background timeout=20", "true")).unwrap()).unwrap();
-    let error = run::all(&parse(&ready("background timeout=20", "exit 4")).unwrap()).unwrap_err().to_string();
+    run::all(PAGE, &parse(PAGE, &ready("background timeout=20", "true")).unwrap()).unwrap();
+    let error = run::all(PAGE, &parse(PAGE, &ready("background timeout=20", "exit 4")).unwrap())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("the commands failed"), "{error}");
 }

@@ -19,9 +19,9 @@ impl Part {
 
 /// Groups that are not in the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Missing {
-    pub(super) first: u64,
-    pub(super) last: u64,
+pub(crate) struct Missing {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
 }
 
 impl Missing {

@@ -15,7 +15,7 @@ const NAMED: usize = 8;
 
 /// Tells of missing groups.
 #[derive(Debug)]
-pub(super) struct Gaps {
+pub(crate) struct Gaps {
     name: FullTrackName,
     total: u64,
     /// Ranges not yet told of.
@@ -26,17 +26,17 @@ pub(super) struct Gaps {
 }
 
 impl Gaps {
-    pub(super) fn new(name: FullTrackName, say: fn(&str)) -> Self {
+    pub(crate) fn new(name: FullTrackName, say: fn(&str)) -> Self {
         Self { name, total: 0, ranges: Vec::new(), reasons: BTreeSet::new(), told: None, say }
     }
 
     /// Groups missing so far.
-    pub(super) fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.total
     }
 
     /// Notes groups that will not come; told at once unless a line was just written.
-    pub(super) fn missing(&mut self, missing: Missing, reason: &str, now: Instant) {
+    pub(crate) fn missing(&mut self, missing: Missing, reason: &str, now: Instant) {
         self.total += missing.groups();
         match self.ranges.last_mut() {
             Some(range) if range.last.checked_add(1) == Some(missing.first) => range.last = missing.last,
@@ -62,12 +62,12 @@ impl Gaps {
     }
 
     /// When something is left to be told.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         if self.ranges.is_empty() { None } else { self.told.map(|told| told + QUIET) }
     }
 
     /// Tells of what is left.
-    pub(super) fn tell(&mut self, now: Instant) {
+    pub(crate) fn tell(&mut self, now: Instant) {
         if self.ranges.is_empty() {
             return;
         }

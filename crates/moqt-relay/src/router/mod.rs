@@ -192,11 +192,14 @@ impl Router {
         self.publisher_gone(session, name, change);
     }
 
-    /// A session withdrew all its names.
-    pub fn all_ended(&mut self, session: SessionId) {
-        for (name, change) in self.routes.clear(session) {
+    /// A session withdrew all its names, of which up to `most` are seen to; `false` where there may be more.
+    pub fn all_ended(&mut self, session: SessionId, most: usize) -> bool {
+        let ended = self.routes.clear(session, most);
+        let all = ended.len() < most;
+        for (name, change) in ended {
             self.publisher_gone(session, &name, change);
         }
+        all
     }
 
     /// A session will be gone soon: others are to take over what it sends. It keeps its names until then.
@@ -213,7 +216,7 @@ impl Router {
     /// A session is gone, with all its names and what it was asked. Those of its own requests that still wait are to be
     /// given up one by one.
     pub fn left(&mut self, session: SessionId) {
-        let gone = self.routes.clear(session);
+        let gone = self.routes.clear(session, usize::MAX);
         for ask in self.asked.get(&session).cloned().unwrap_or_default() {
             let Some((kind, name, _)) = self.asks.get(&ask).cloned() else { continue };
             let asking = match self.tracks.get(&name) {

@@ -44,8 +44,9 @@ pub trait RoutingTable: Debug + Send {
     /// A session withdrew a name.
     fn remove(&mut self, session: SessionId, name: &Namespace) -> Change;
 
-    /// A session withdrew all its names. Returns them in order, each with what that means.
-    fn clear(&mut self, session: SessionId) -> Vec<(Namespace, Change)>;
+    /// A session withdrew its names, of which up to `most` are dropped. Returns those in order, each with what that
+    /// means.
+    fn clear(&mut self, session: SessionId, most: usize) -> Vec<(Namespace, Change)>;
 
     /// A session is gone; it has no names any more.
     fn leave(&mut self, session: SessionId);
@@ -130,13 +131,18 @@ impl RoutingTable for Routes {
         self.drop_route(session, name)
     }
 
-    fn clear(&mut self, session: SessionId) -> Vec<(Namespace, Change)> {
-        let names = self.sessions.remove(&session).unwrap_or_default();
-        let gone = names.into_iter().map(|name| {
+    fn clear(&mut self, session: SessionId, most: usize) -> Vec<(Namespace, Change)> {
+        let mut gone = Vec::new();
+        while gone.len() < most
+            && let Some(name) = self.sessions.get_mut(&session).and_then(BTreeSet::pop_first)
+        {
             let change = self.drop_route(session, &name);
-            (name, change)
-        });
-        gone.collect()
+            gone.push((name, change));
+        }
+        if self.sessions.get(&session).is_some_and(BTreeSet::is_empty) {
+            self.sessions.remove(&session);
+        }
+        gone
     }
 
     fn leave(&mut self, session: SessionId) {

@@ -183,13 +183,14 @@ impl<C: Connection> Driver<C> {
         let Some(Use::Fetching(group)) = self.uses.get(&request) else { return };
         let group = Arc::clone(group);
         let (dialect, limits) = (self.dialect, self.limits.wire.clone());
+        let intake = Arc::clone(&self.intake);
         let (stop, stopped) = oneshot::channel();
         self.readers.insert(request, stop);
         self.spawn(async move {
             let end = tokio::select! {
                 biased;
                 Ok(code) = stopped => Err(code),
-                end = ingest::fill(&mut stream, Vec::new(), &group, dialect, limits) => Ok(end),
+                end = ingest::fill(&mut stream, Vec::new(), &group, dialect, limits, &intake) => Ok(end),
             };
             match end {
                 Ok(end) => Done::Fetched(request, end),

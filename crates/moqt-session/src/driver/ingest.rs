@@ -6,9 +6,10 @@ use moqt_wire::{FrameDecoder, FrameEvent, Limits, transfork};
 
 use super::control::{TypeError, stream_type};
 use crate::{
+    allowance::Intake,
     dialect::{Dialect, GroupFormat},
     error::{GroupError, PeerMisbehaved, Reason},
-    model::{FrameMeta, GroupProducer, Pen},
+    model::{FrameMeta, GroupProducer, Pen, now},
     proto,
 };
 
@@ -151,8 +152,9 @@ pub(super) async fn frames<R: RecvStream>(
     mut pen: Pen,
     dialect: &'static dyn Dialect,
     limits: Limits,
+    intake: &Intake,
 ) -> bool {
-    let copied = copy(&mut stream, rest, &mut pen, dialect, limits).await;
+    let copied = copy(&mut stream, rest, &mut pen, dialect, limits, intake).await;
     // Where it has fallen out of retention meanwhile, it has come all the same; so it has where others were quicker.
     let whole = matches!(copied, Ok(()) | Err(GroupError::Finished));
     let _ = settle(&mut stream, &mut pen, dialect, copied);
@@ -166,9 +168,10 @@ pub(super) async fn fill<R: RecvStream>(
     group: &GroupProducer,
     dialect: &'static dyn Dialect,
     limits: Limits,
+    intake: &Intake,
 ) -> Result<(), GroupError> {
     let mut group = group;
-    let copied = copy(stream, rest, &mut group, dialect, limits).await;
+    let copied = copy(stream, rest, &mut group, dialect, limits, intake).await;
     settle(stream, &mut group, dialect, copied)
 }
 
@@ -196,10 +199,18 @@ async fn copy<R: RecvStream>(
     group: &mut impl Sink,
     dialect: &'static dyn Dialect,
     limits: Limits,
+    intake: &Intake,
 ) -> Result<(), GroupError> {
     let mut frames = FrameDecoder::new(limits);
-    rest.into_iter().for_each(|chunk| frames.push(chunk));
+    let mut came = 0;
+    for chunk in rest {
+        came += chunk.len();
+        frames.push(chunk);
+    }
     loop {
+        if !intake.take(now(), came as u64) {
+            return Err(GroupError::Reset(Reason::TooMany));
+        }
         loop {
             match frames.next().map_err(|_| GroupError::TooLarge)? {
                 Some(FrameEvent::Begin { size }) => group.begin(size)?,
@@ -215,7 +226,10 @@ async fn copy<R: RecvStream>(
             error = group.let_go() => return Err(error),
         };
         match read {
-            Ok(Some(chunk)) => frames.push(chunk),
+            Ok(Some(chunk)) => {
+                came = chunk.len();
+                frames.push(chunk);
+            }
             Ok(None) => return frames.finish().map_err(|_| GroupError::WrongSize),
             Err(ReadError::Reset(code)) => return Err(GroupError::Reset(dialect.reason(code))),
             Err(_) => return Err(GroupError::Reset(Reason::Transport)),

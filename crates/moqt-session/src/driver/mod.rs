@@ -43,6 +43,7 @@ use self::{
     subscribe::Wish,
 };
 use crate::{
+    allowance::Intake,
     dialect::Dialect,
     error::{GroupError, PeerMisbehaved, Reason, SessionError, TrackError},
     model::{AnnounceConsumer, AnnounceProducer, Announced, GroupProducer, TrackConsumer, Withdrawal, now},
@@ -63,14 +64,17 @@ pub(crate) fn start<C: Connection>(
 ) {
     let Established { connection, side, dialect, negotiated, send, recv, decoder } = established;
     let endpoint = Endpoint::new(dialect, side, limits.clone()).with_drain(negotiated.drain);
+    let intake = Intake::new(&limits);
     let mut driver = Driver {
         connection,
         dialect,
         endpoint,
         limits,
+        intake,
         origin,
         state,
         work: FuturesUnordered::new(),
+        in_a_row: 0,
         gate: Gate::default(),
         outboxes: BTreeMap::new(),
         readers: BTreeMap::new(),
@@ -101,9 +105,13 @@ struct Driver<C: Connection> {
     dialect: &'static dyn Dialect,
     endpoint: Endpoint,
     limits: Limits,
+    /// What the peer's groups may bring.
+    intake: Arc<Intake>,
     origin: Arc<dyn Origin>,
     state: watch::Sender<State>,
     work: FuturesUnordered<Work<C>>,
+    /// How much was ready without a wait between.
+    in_a_row: usize,
     /// Where streams with payload wait for their turn.
     gate: Gate,
     /// What waits to be written, for each request whose half is open.
@@ -140,6 +148,9 @@ struct Driver<C: Connection> {
 
 /// How much else is handled at most while gaps wait for others to be told with.
 const TOGETHER: usize = 64;
+
+/// How much is handled without a break for other sessions.
+const IN_A_ROW: usize = 64;
 
 type Work<C> = Pin<Box<dyn Future<Output = Done<C>> + Send>>;
 
@@ -220,6 +231,11 @@ impl<C: Connection> Driver<C> {
         self.accept_uni();
         let mut waited = 0;
         let error = loop {
+            if self.in_a_row >= IN_A_ROW {
+                self.in_a_row = 0;
+                // A peer that always has something more does not keep other sessions waiting.
+                tokio::task::yield_now().await;
+            }
             while let Some(output) = self.endpoint.poll_output() {
                 self.perform(output);
             }
@@ -277,7 +293,14 @@ impl<C: Connection> Driver<C> {
             loop {
                 match self.work.poll_next_unpin(cx) {
                     Poll::Pending if self.gate.admit() => {}
-                    done => return done,
+                    Poll::Pending => {
+                        self.in_a_row = 0;
+                        return Poll::Pending;
+                    }
+                    done => {
+                        self.in_a_row += 1;
+                        return done;
+                    }
                 }
             }
         })

@@ -1,6 +1,6 @@
 //! The subscriber's half: our subscriptions, watches and questions, and the groups they bring.
 
-use std::{cmp::Reverse, collections::BTreeSet};
+use std::{cmp::Reverse, collections::BTreeSet, sync::Arc};
 
 use moqt_transport::{Connection, RecvStream as _};
 use moqt_wire::{Feature, GroupOrder, Priority};
@@ -452,8 +452,10 @@ impl<C: Connection> Driver<C> {
                             self.groups_in += 1;
                             self.settle_later(request);
                             let (dialect, limits) = (self.dialect, self.limits.wire.clone());
+                            let intake = Arc::clone(&self.intake);
                             self.spawn(async move {
-                                let whole = ingest::frames(stream, rest, group, dialect, limits).await;
+                                let whole =
+                                    ingest::frames(stream, rest, group, dialect, limits, &intake).await;
                                 Done::Ingested(request, sequence, whole)
                             });
                             return;
@@ -468,8 +470,11 @@ impl<C: Connection> Driver<C> {
                     }
                 }
             }
-            // Late, or never ours; never fatal. Spec: digest 5.3.
-            _ => Reason::Cancelled,
+            // Late, or never ours; one is never fatal. Spec: digest 5.3.
+            _ => {
+                self.endpoint.stray_group(now());
+                Reason::Cancelled
+            }
         };
         stream.stop(self.dialect.code(refused));
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{meters::Meters, model::CacheBudget};
+use crate::{allowance::Allowance, meters::Meters, model::CacheBudget};
 
 /// Limits on what a peer can make a session hold. Reaching one refuses the request, or ends the session where
 /// nothing smaller can be refused, with the code for "too many".
@@ -20,8 +20,13 @@ pub struct Limits {
     /// Bytes of the peer's messages in a second, beside the payload of groups; those of sixteen seconds may come at
     /// once. Ends the request that brings more.
     pub control_bytes_per_second: u64,
-    /// Requests of the peer that are refused at a limit, or broke a rule, in a second; those of ten seconds may come at
-    /// once. More of them end the session.
+    /// Bytes of groups that the peer sends in a second; those of four seconds may come at once. A group that brings
+    /// more is stopped.
+    pub payload_bytes_per_second: u64,
+    /// What the peer may ask and send together with all sessions that are given a clone of the same allowance.
+    pub source: Allowance,
+    /// Requests of the peer that are refused at a limit or broke a rule, and groups that belong to no subscription, in a
+    /// second; those of ten seconds may come at once. More of them end the session.
     pub refusals_per_second: u32,
     /// Subscriptions of the peer that are open at a time.
     pub subscriptions: usize,
@@ -66,11 +71,13 @@ impl Default for Limits {
             requests: 1200,
             requests_per_second: 1000,
             control_bytes_per_second: 1 << 20,
+            payload_bytes_per_second: 1 << 30,
+            source: Allowance::unlimited(),
             refusals_per_second: 1000,
             subscriptions: 1024,
             watches: 64,
             fetches: 64,
-            announced: 1 << 16,
+            announced: 1 << 14,
             told: 1 << 18,
             groups: 1024,
             lag_age: Duration::from_secs(10),

@@ -94,6 +94,9 @@ impl Endpoint {
         if !self.rates.requests.take(now, 1) {
             return Err(self.turn_down("requests per second"));
         }
+        if !self.limits.source.request(now) {
+            return Err(self.turn_down("requests per second of a source"));
+        }
         Ok(())
     }
 
@@ -127,6 +130,12 @@ impl Endpoint {
     pub(crate) fn too_many_groups(&mut self, now: Instant) -> Refused {
         self.rates.now = Some(now);
         self.turn_down("group streams")
+    }
+
+    /// A group came that belongs to no subscription. Some do after one has ended; many are a flood.
+    pub(crate) fn stray_group(&mut self, now: Instant) {
+        self.rates.now = Some(now);
+        self.strike();
     }
 
     /// A limit was reached: something of the peer is not taken.

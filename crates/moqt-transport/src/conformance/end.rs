@@ -42,23 +42,17 @@ pub async fn a_close_by_the_peer_ends_what_is_pending<P: Pair>(pair: &P) {
     ends_what_is_pending(pair, Closer::Peer).await;
 }
 
-/// Streams that are dropped behind a close end with its code, whichever the peer hears of first.
-pub async fn streams_dropped_behind_a_close_end_with_its_code<P: Pair>(pair: &P) {
+/// Streams that are dropped behind a close end with it, and with nothing of their own: a peer that is told of both at
+/// the same time may lose the close's code.
+pub async fn streams_dropped_behind_a_close_end_with_it<P: Pair>(pair: &P) {
     for client_closes in [false, true] {
         let (client, server) = pair.connect(Setup::default()).await;
         let (near, far) = if client_closes { (client, server) } else { (server, client) };
         let (mine, (mut send, mut recv)) = bidi::<P>(&near, &far).await;
         near.close(Code(7), "enough");
         drop((mine, near));
-        match recv.read_chunk(10).await {
-            Err(ReadError::Reset(code)) => assert_eq!(code, Code(7)),
-            Err(ReadError::Connection(end)) => Closer::Peer.check(&end),
-            other => panic!("{other:?}"),
-        }
-        match send.stopped().await {
-            Ok(code) => assert_eq!(code, Some(Code(7))),
-            Err(end) => Closer::Peer.check(&end),
-        }
+        Closer::Peer.check_read(&recv.read_chunk(10).await.unwrap_err());
+        Closer::Peer.check(&send.stopped().await.unwrap_err());
     }
 }
 

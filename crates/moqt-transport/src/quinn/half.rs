@@ -169,6 +169,17 @@ impl SendHalf {
             self.reset(code);
         }
     }
+
+    /// Takes the stream as it is, if it is not finished; nothing is left to reset.
+    pub(crate) fn take(&mut self) -> Option<quinn::SendStream> {
+        match std::mem::replace(&mut self.state, SendState::Reset) {
+            SendState::Open(sender) => Some(sender),
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
 }
 
 impl Drop for SendHalf {
@@ -267,16 +278,16 @@ impl SendHalf {
 /// The receiving half; stops the stream when dropped before its end.
 #[derive(Debug)]
 pub(crate) struct RecvHalf {
-    receiver: quinn::RecvStream,
     mapping: Mapping,
     /// What was read before anybody asked.
     ahead: Bytes,
-    /// How it ended. `quinn` reports a reset once and a plain end ever after, so it is remembered here.
-    end: Option<RecvEnd>,
+    /// `quinn` reports a reset once and a plain end ever after, so how it ended is remembered here.
+    state: RecvState,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum RecvEnd {
+#[derive(Debug)]
+enum RecvState {
+    Open(quinn::RecvStream),
     Finished,
     Reset(Code),
     Stopped,
@@ -285,30 +296,30 @@ enum RecvEnd {
 impl RecvHalf {
     /// Takes a stream of which `ahead` has been read.
     pub(crate) fn new(receiver: quinn::RecvStream, mapping: Mapping, ahead: Bytes) -> Self {
-        Self { receiver, mapping, ahead, end: None }
+        Self { mapping, ahead, state: RecvState::Open(receiver) }
     }
 
     pub(crate) async fn read_chunk(&mut self, max: usize) -> Result<Option<Bytes>, Failure> {
-        match self.end {
-            Some(RecvEnd::Finished) => return Ok(None),
-            Some(RecvEnd::Reset(code)) => return Err(Failure::Peer(code)),
-            Some(RecvEnd::Stopped) => return Err(Failure::Closed),
-            None if max == 0 => return Ok(Some(Bytes::new())),
-            None if !self.ahead.is_empty() => {
+        let receiver = match &mut self.state {
+            RecvState::Finished => return Ok(None),
+            RecvState::Reset(code) => return Err(Failure::Peer(*code)),
+            RecvState::Stopped => return Err(Failure::Closed),
+            RecvState::Open(_) if max == 0 => return Ok(Some(Bytes::new())),
+            RecvState::Open(_) if !self.ahead.is_empty() => {
                 return Ok(Some(self.ahead.split_to(max.min(self.ahead.len()))));
             }
-            None => {}
-        }
-        match self.receiver.read_chunk(max, true).await {
+            RecvState::Open(receiver) => receiver,
+        };
+        match receiver.read_chunk(max, true).await {
             Ok(Some(chunk)) => Ok(Some(chunk.bytes)),
             Ok(None) => {
-                self.end = Some(RecvEnd::Finished);
+                self.state = RecvState::Finished;
                 Ok(None)
             }
             Err(error) => {
                 let failure = Failure::from(error);
                 if let Failure::Peer(code) = failure {
-                    self.end = Some(RecvEnd::Reset(code));
+                    self.state = RecvState::Reset(code);
                 }
                 Err(failure)
             }
@@ -316,10 +327,20 @@ impl RecvHalf {
     }
 
     pub(crate) fn stop(&mut self, code: Code) {
-        if self.end.is_none() {
-            self.end = Some(RecvEnd::Stopped);
+        if let Some(mut receiver) = self.take() {
             // Fails only when the stream has ended already.
-            let _ = self.receiver.stop(self.mapping.encode(code));
+            let _ = receiver.stop(self.mapping.encode(code));
+        }
+    }
+
+    /// Takes the stream as it is, if it has not ended; nothing is left to stop.
+    pub(crate) fn take(&mut self) -> Option<quinn::RecvStream> {
+        match std::mem::replace(&mut self.state, RecvState::Stopped) {
+            RecvState::Open(receiver) => Some(receiver),
+            ended => {
+                self.state = ended;
+                None
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
     task::Poll,
 };
 
-use quinn::RecvStream;
+use quinn::{RecvStream, SendStream};
 use tokio::sync::Notify;
 
 use super::{accept::UniStreams, error::Violation};
@@ -17,14 +17,15 @@ use crate::{Code, ConnectionError};
 pub(super) struct Shared {
     end: OnceLock<ConnectionError>,
     ended: Notify,
-    /// The code with which we ended it.
-    farewell: OnceLock<Code>,
     draining: OnceLock<()>,
     drained: Notify,
     orders: Mutex<Orders>,
     ordered: Notify,
     /// What the handles leave behind, until the connection has ended.
     left: OnceLock<UniStreams>,
+    /// Streams that were left after our own close.
+    senders: Mutex<Vec<SendStream>>,
+    receivers: Mutex<Vec<RecvStream>>,
 }
 
 /// What the driver is to do.
@@ -54,14 +55,29 @@ impl Shared {
         first
     }
 
-    /// We end the session with this code; the first one counts.
-    pub(super) fn set_farewell(&self, code: Code) {
-        let _ = self.farewell.set(code);
+    /// Whether we have ended it.
+    fn is_closed_by_us(&self) -> bool {
+        matches!(self.end.get(), Some(ConnectionError::LocallyClosed))
     }
 
-    /// The code for streams that are given up now: the one that the session ends with, which may arrive later.
-    pub(super) fn farewell(&self) -> Code {
-        self.farewell.get().copied().unwrap_or(Code::NONE)
+    /// Takes a stream that is given up after our own close, and says whether it is one. It ends with the connection:
+    /// the close has told the peer all there is to say, and a browser that has to tell its page of the ends of streams
+    /// at the same time often loses the code of the session.
+    pub(super) fn keep_sender(&self, take: impl FnOnce() -> Option<SendStream>) -> bool {
+        let is_kept = self.is_closed_by_us();
+        if is_kept {
+            lock(&self.senders).extend(take());
+        }
+        is_kept
+    }
+
+    /// The same for the other direction.
+    pub(super) fn keep_receiver(&self, take: impl FnOnce() -> Option<RecvStream>) -> bool {
+        let is_kept = self.is_closed_by_us();
+        if is_kept {
+            lock(&self.receivers).extend(take());
+        }
+        is_kept
     }
 
     /// Waits for the end. Cancel safe.
@@ -128,7 +144,11 @@ impl Shared {
     }
 
     fn orders(&self) -> MutexGuard<'_, Orders> {
-        // No code that can panic runs under this lock.
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.orders)
     }
+}
+
+/// No code that can panic runs under these locks.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -108,7 +108,6 @@ impl Session {
     pub(super) fn close(&self, code: Code, reason: &str) {
         // If the connection is gone, the driver knows why.
         if self.quic.close_reason().is_none() && self.shared.set_end(ConnectionError::LocallyClosed) {
-            self.shared.set_farewell(code);
             self.shared.order(|orders| orders.close = Some((code, reason.to_owned())));
         }
     }
@@ -117,7 +116,6 @@ impl Session {
     pub(super) fn abort(&self, code: Code, reason: &str) {
         if self.quic.close_reason().is_none() {
             self.shared.set_end(ConnectionError::LocallyClosed);
-            self.shared.set_farewell(code);
             close(&self.quic, Mapping::WebTransport.encode(code), reason);
         }
     }

@@ -1,9 +1,5 @@
-//! What forwarding costs, in things that can be counted whatever the machine is busy with: allocations and wakes for
-//! each frame and subscriber.
-//!
-//! The path is that of a relay between its two connections: a producer that chunks are written to as they come, and
-//! the readers that senders are fed from.
-#![allow(clippy::unwrap_used, reason = "a test's own helpers")]
+//! Between the two connections of a relay: a producer that chunks are written to as they come, and the readers that
+//! senders are fed from.
 
 use std::{
     cell::Cell,

@@ -1,0 +1,4 @@
+//! Runs [`moqt_media::fuzz::hang`] under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| moqt_media::fuzz::hang(data));

@@ -1,0 +1,288 @@
+/** The cases of the page that plays, as `relay --dev` serves it. */
+import assert from "node:assert/strict";
+
+import { units } from "./units.mjs";
+
+/** The number of the test source's picture in an image: 32 squares along the top edge, the highest bit first. */
+const NUMBER = `globalThis.numberOf = (image) => {
+  const context = new OffscreenCanvas(image.width, 1).getContext("2d", { willReadFrequently: true });
+  context.drawImage(image, 0, Math.round(-image.width / 80));
+  const bit = (at) => context.getImageData((at + 0.5) * image.width / 40, 0, 1, 1).data[0] > 127;
+  return Array.from({ length: 32 }, (_, at) => Number(bit(at))).reduce((sum, bit) => sum * 2 + bit, 0);
+}`;
+
+/** The page of a relay, with what to add to its URL. */
+async function open(test, query = {}, url = test.url) {
+  const page = await test.page(new URL(`/?${new URLSearchParams(query)}`, url).href);
+  await page.evaluate(NUMBER);
+  return page;
+}
+
+/** The number of the picture that the page shows; it comes to more than that; that of a screenshot. */
+const pictureDrawn = (page) => page.evaluate(() => numberOf(document.getElementById("picture")));
+const pictureAfter = (page, number) =>
+  page.waitForFunction((number) => numberOf(document.getElementById("picture")) > number, number);
+const pictureOn = (page, screenshot) => page.evaluate(async (base64) => {
+  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  return numberOf(await createImageBitmap(new Blob([bytes])));
+}, screenshot.toString("base64"));
+
+/** Waits until an element of the page says so. */
+const says = (page, element, words) =>
+  page.locator(element, { hasText: words }).first().waitFor({ state: "attached" });
+
+/** The figures that the page shows. */
+const figures = (page) => page.evaluate(() => {
+  const text = (id) => document.getElementById(id).textContent;
+  const numbers = (id) => Array.from(text(id).matchAll(/\d+(?:\.\d+)?/g), ([number]) => Number(number));
+  const [decoded, shown] = numbers("pictures");
+  const [heard, played] = numbers("sound-figures");
+  const [, p50, , p99] = numbers("to-decode");
+  return { decoded, shown, heard, played, p50, p99, toDecode: text("to-decode"), toScreen: text("to-screen") };
+});
+
+/** What ffmpeg is given, what it is to write, and codecs between: pictures in order, out of order, and others. */
+const INPUT = ["-loglevel", "error", "-re", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=30", "-f", "lavfi",
+  "-i", "sine=frequency=440:sample_rate=48000", "-t", "20", "-g", "30"];
+const OUTPUT = ["-f", "mp4", "-movflags", "cmaf+separate_moof+skip_trailer", "-frag_duration", "1", "-"];
+const ENCODED = {
+  "H.264 and AAC of ffmpeg": { codec: "avc1",
+    args: ["-c:v", "libx264", "-preset", "veryfast", "-bf", "2", "-c:a", "aac"] },
+  "VP9 and Opus of ffmpeg": { codec: "vp09",
+    args: ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libopus"] },
+};
+
+/** Milliseconds in which 100 pictures and 3 s of sound have to be there, from when the page is asked for. */
+const IN_TIME = 8000;
+
+/** A page shows the test source, as it should be: pictures, sound, and a clock that runs. */
+async function plays(test, name, page, opened) {
+  await page.locator("#mute").click();
+  await says(page, "#state", `Playing demo/${name}`);
+  const [first, began] = [await pictureDrawn(page), performance.now()];
+  await page.waitForFunction(() => {
+    const [pictures, sound] = ["pictures", "sound-figures"].map((id) => document.getElementById(id).textContent);
+    return Number.parseInt(pictures) >= 100 && Number.parseFloat(sound) > 3;
+  }, undefined, { polling: 100 });
+  const took = Math.round(performance.now() - opened);
+  await says(page, "#sound-figures", /, [1-9][\d.]* s played/);
+  const before = await pictureDrawn(page);
+  const screenshot = await page.locator("#picture").screenshot();
+  const [after, seconds] = [await pictureDrawn(page), (performance.now() - began) / 1000];
+  const shown = await pictureOn(page, screenshot);
+  assert.ok(before <= shown && shown <= after, `${shown} in the screenshot, ${before} before it and ${after} after it`);
+  // 30 a second; a clock that is frozen, or that stands most of the time, is neither.
+  assert.ok(after - first > 20 * seconds, `the picture went from ${first} to ${after} in ${seconds} s`);
+  const { toDecode, toScreen, p50, p99, decoded, heard } = await figures(page);
+  test.say(`${decoded} pictures and ${heard} s of sound after ${took} ms`);
+  test.say(`capture to decoder: ${toDecode}; to screen: ${toScreen}`);
+  assert.ok(took < IN_TIME, `100 pictures and 3 s of sound took ${took} ms`);
+  await test.keep(page, name);
+  return { p50, p99 };
+}
+
+export const cases = {
+  "the parts of the player": async () => {
+    for (const unit of Object.values(units)) unit();
+  },
+
+  "test source": async (test) => {
+    const publisher = test.moqt("pub", test.url, "demo/clean", "--format", "test");
+    const opened = performance.now();
+    const page = await open(test, { play: "demo/clean" });
+    const { p50, p99 } = await plays(test, "clean", page, opened);
+    assert.deepEqual([...test.asked], [new URL(test.url).origin], "nothing is from elsewhere");
+    // On a machine of which this is all that runs they are a tenth of that.
+    assert.ok(p50 < 250 && p99 < 1000, `p50 ${p50} ms, p99 ${p99} ms`);
+    // Another rendition takes over, and back.
+    for (const [name, width, priority] of [["video-low", 320, 140], ["video", 640, 120]]) {
+      const before = await pictureDrawn(page);
+      await page.locator("#quality").selectOption(name);
+      await page.waitForFunction((width) => document.getElementById("picture").width === width, width);
+      await says(page, "#rendition", `${name} at priority ${priority}`);
+      assert.ok(await pictureDrawn(page) >= before, "the picture goes on where it was");
+    }
+    publisher.kill("SIGINT");
+    await says(page, "#state", "demo/clean has ended");
+    assert.ok(await page.locator("#notice").isHidden(), await page.locator("#notice").textContent());
+  },
+
+  "test source with loss": async (test) => {
+    test.moqt("pub", test.url, "demo/loss", "--format", "test");
+    const link = "loss=1%,delay=5ms";
+    const way = test.start("impair", "--to", test.address, "--up", `${link},seed=1`, "--down", `${link},seed=2`);
+    const [address] = await way.says(/[\d.]+:\d+/);
+    const opened = performance.now();
+    const page = await open(test, { play: "demo/loss", relay: `https://${address}/`, fingerprint: test.fingerprint });
+    await plays(test, "loss", page, opened);
+  },
+
+  ...Object.fromEntries(Object.entries(ENCODED).map(([what, { args, codec }]) => [what, async (test) => {
+    const publisher = test.moqt("pub", test.url, `demo/${codec}`, "--format", "fmp4");
+    const source = test.tool("ffmpeg", ...INPUT, ...args, ...OUTPUT);
+    if (!source) return test.say("not run: there is no ffmpeg");
+    source.child.stdout.pipe(publisher.child.stdin);
+    const page = await open(test, { play: `demo/${codec}` });
+    await page.locator("#mute").click();
+    await says(page, "#state", `Playing demo/${codec}`);
+    await page.waitForFunction(() => {
+      const [pictures, sound] = ["pictures", "sound-figures"].map((id) => document.getElementById(id).textContent);
+      return Number.parseInt(pictures) >= 60 && Number.parseFloat(/, ([\d.]+) s played/.exec(sound)?.[1]) > 1;
+    });
+    test.say(`${await page.locator("#pictures").textContent()}; ${await page.locator("#sound-figures").textContent()}`);
+    assert.match(await page.locator("#quality").textContent(), new RegExp(codec));
+    await test.keep(page, codec);
+    assert.ok(await page.locator("#notice").isHidden(), await page.locator("#notice").textContent());
+  }])),
+
+  "a way that is too narrow": async (test) => {
+    test.moqt("pub", test.url, "demo/narrow", "--format", "test");
+    const way = test.start("impair", "--to", test.address, "--down", "rate=2.6M,queue=50000,delay=5ms");
+    const [address] = await way.says(/[\d.]+:\d+/);
+    const { fingerprint } = test;
+    const page = await open(test, { play: "demo/narrow", relay: `https://${address}/`, fingerprint });
+    // What is behind is given up, so that the small rendition takes over soon, and is new.
+    await says(page, "#rendition", /^video-low at priority 140$/);
+    await page.waitForFunction(() => document.getElementById("picture").width === 320);
+    const before = await pictureDrawn(page);
+    await pictureAfter(page, before + 30);
+    const latency = Number.parseInt(await page.locator("[data-tile=latency] output").textContent());
+    test.say(`${latency} ms from glass to glass`);
+    assert.ok(latency < 2000, `${latency} ms`);
+  },
+
+  "camera on air": async (test) => {
+    const page = await open(test, { play: "camera/one" });
+    await says(page, "#session", "Connected");
+    await page.locator("#camera-name").fill("camera/one");
+    await page.locator("#camera-go").click();
+    await says(page, "#camera-state", /On air as camera\/one: \d+×\d+, .* [1-9]\d* pictures/);
+    await page.locator("#broadcasts button[aria-pressed=true]", { hasText: "camera/one" }).waitFor();
+    await says(page, "#state", "Playing camera/one");
+    await page.locator("#mute").click();
+    await says(page, "#sound-figures", /, [1-9][\d.]* s played/);
+    const { decoded, toDecode } = await figures(page);
+    assert.ok(decoded > 5, `${decoded} pictures`);
+    test.say(`capture to decoder: ${toDecode}`);
+    await test.keep(page, "camera");
+    await page.locator("#camera-go").click();
+    await says(page, "#state", "camera/one has ended");
+    await page.locator("#broadcasts button", { hasText: "camera/one" }).waitFor({ state: "detached" });
+  },
+
+  "the player by keyboard": async (test) => {
+    const { url } = await test.relay();
+    for (const name of ["demo/a", "demo/b"]) test.moqt("pub", url, name, "--format", "test");
+    const page = await open(test, { play: "demo/a" }, url);
+    await says(page, "#state", "Playing demo/a");
+    await page.locator("#broadcasts button", { hasText: "demo/b" }).waitFor();
+    const order = [];
+    for (let presses = 0; presses < 40 && order.at(-1) !== "Go on air"; presses++) {
+      await page.keyboard.press("Tab");
+      order.push(await page.evaluate(() => {
+        const { activeElement: { textContent, ariaLabel, labels } } = document;
+        return ariaLabel || labels?.[0]?.textContent.trim().replace(/\s+/g, " ") || textContent.trim();
+      }));
+    }
+    assert.deepEqual(order.map((name) => name.replace(/ (?:Automatic|40 ms).*/, "")), [
+      "Skip to the picture", "Relay", "Connect", "Turn the sound on", "Stop", "Sound", "Volume", "Quality", "Buffer",
+      "Full screen", "In figures", "demo/a", "demo/b", "Name", "with sound", "Go on air",
+    ]);
+    for (let back = 0; back < 3; back++) await page.keyboard.press("Shift+Tab");
+    await page.keyboard.press("Enter");
+    await says(page, "#state", "Playing demo/b");
+    await page.keyboard.press("k");
+    await says(page, "#state", "Stopped");
+    await page.keyboard.press("k");
+    await says(page, "#state", "Playing");
+    const isLoud = page.locator("#mute[aria-pressed=true]");
+    await isLoud.waitFor();
+    await page.keyboard.press("m");
+    await isLoud.waitFor({ state: "detached" });
+    // In a field, letters are letters.
+    await page.locator("#camera-name").focus();
+    await page.keyboard.type("km");
+    assert.match(await page.locator("#camera-name").inputValue(), /km$/);
+    await says(page, "#state", "Playing");
+    const nameless = await page.evaluate(() =>
+      [...document.querySelectorAll("button, input, select, canvas:not([aria-hidden]), video, img")].filter((one) =>
+        !(one.ariaLabel || one.labels?.length || one.textContent.trim() || one.alt !== undefined)).map(({ id }) => id));
+    assert.deepEqual(nameless, []);
+  },
+
+  "a broadcast goes away": async (test) => {
+    const relay = await test.relay("--idle-timeout", "1s");
+    const pub = () => test.moqt("pub", relay.url, "demo/test", "--format", "test");
+    const first = pub();
+    const page = await open(test, {}, relay.url);
+    await says(page, "#state", "Playing demo/test");
+    first.kill("SIGKILL");
+    await says(page, "#state", "demo/test has ended");
+    await says(page, "#count", "0");
+    const second = pub();
+    await says(page, "#state", "Playing demo/test");
+    const before = await pictureDrawn(page);
+    await pictureAfter(page, before);
+    // Another one takes the place of one that has ended and is still announced.
+    second.kill("SIGINT");
+    await says(page, "#state", "demo/test has ended");
+    pub();
+    await says(page, "#state", "Playing demo/test");
+  },
+
+  "the relay of the player comes back": async (test) => {
+    const first = await test.relay();
+    const page = await open(test, { play: "demo/test" }, first.url);
+    await says(page, "#state", "Waiting for demo/test");
+    first.process.kill("SIGTERM");
+    await page.locator("#session[data-state=lost]").waitFor();
+    await first.process.ended;
+    const again = await test.relay("--bind", new URL(first.url).host);
+    test.moqt("pub", again.url, "demo/test", "--format", "test");
+    await says(page, "#state", "Playing demo/test");
+  },
+
+  "catalogs that are wrong": async (test) => {
+    const publisher = await test.page();
+    await publisher.evaluate(async (url) => {
+      const { Session } = await import("/transfork.js");
+      const session = await Session.connect(url);
+      const publish = (name, catalog) => session.publish(`${name}/catalog.json`)
+        .write(typeof catalog === "string" ? catalog : JSON.stringify(catalog));
+      const many = Object.fromEntries(Array.from({ length: 100_000 }, (_, at) => [`v${at}`, { codec: "vp8" }]));
+      publish("wrong/cut", '{"video":{"rendi');
+      publish("wrong/many", { video: { renditions: many } });
+      publish("wrong/codec", { video: { renditions: { v: { codec: "none.1" } } } });
+      publish("wrong/empty", {});
+      const jpeg = { codec: "jpeg", container: { kind: "loc" } };
+      publish("wrong/track", { video: { renditions: { "not-there": jpeg } } });
+      publish("wrong/frames", { video: { renditions: { v: jpeg } } });
+      const track = session.publish("wrong/frames/v", { keep: 2 });
+      setInterval(() => track.write(Uint8Array.of(0x40, 0xff, 1)), 200);
+    }, test.url);
+    test.moqt("pub", test.url, "wrong/not", "--format", "test");
+    const page = await open(test, { play: "wrong/nobody" });
+    await page.locator("#broadcasts button", { hasText: "wrong/track" }).waitFor();
+    const press = (name) => page.locator("#broadcasts button", { hasText: `wrong/${name}` }).click();
+    for (const [name, element, words] of [
+      ["cut", "#state", /the catalog is wrong: .*JSON/],
+      ["many", "#state", /the catalog is wrong: (it is larger|"video" has more)/],
+      ["codec", "#notice", "cannot be played here: v (none.1, legacy)"],
+      ["codec", "#state", "has nothing that can be played here"],
+      ["empty", "#state", "has nothing that can be played here"],
+      ["track", "#notice", /not-there is lost: .*not found/],
+      ["frames", "#notice", "a group of v is wrong: a frame is cut short"],
+      ["not", "#state", "Playing wrong/not"],
+    ]) {
+      if (await page.locator("#now").textContent() !== `wrong/${name}`) await press(name);
+      await says(page, element, words);
+    }
+    await publisher.evaluate(async (url) => {
+      const { Session } = await import("/transfork.js");
+      const session = await Session.connect(url);
+      for (let at = 0; at < 501; at++) session.publish(`many/${at}/catalog.json`);
+    }, test.url);
+    await says(page, "#notice", "more than 500 broadcasts");
+    await says(page, "#count", /^500$/);
+  },
+};
