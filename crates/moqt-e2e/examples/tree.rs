@@ -4,7 +4,7 @@
 //! each. Beside them, in the same time, a bare QUIC connection to an echo. Prints a line for each, and fails where a hop
 //! adds more than a millisecond to the median.
 //!
-//! `cargo build --release -p moqt-cli && cargo run --release -p moqt-e2e --example tree`
+//! `cargo build --release -p moqt-relay && cargo run --release -p moqt-e2e --example tree`
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -26,18 +26,18 @@ const MOST: Duration = Duration::from_millis(1);
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let moqt = std::env::current_exe()?.ancestors().nth(2).context("no target folder")?.join("moqt");
-    ensure!(moqt.exists(), "build it first: cargo build --release -p moqt-cli");
+    let relay = std::env::current_exe()?.ancestors().nth(2).context("no target folder")?.join("moqt-relay");
+    ensure!(relay.exists(), "build it first: cargo build --release -p moqt-relay");
     let (mut relays, mut urls) = (Vec::new(), Vec::<Url>::new());
     for _ in 0..HOPS {
         let above = urls.last().map(ToString::to_string);
-        let mut args = vec!["relay", "--dev", "--bind", "127.0.0.1:0"];
+        let mut args = vec!["--dev", "--bind", "127.0.0.1:0"];
         args.extend(above.iter().flat_map(|url| ["--upstream", url.as_str()]));
-        let relay = Process::run(&moqt, &args, std::process::Stdio::null());
-        let line = relay.says("http://");
+        let process = Process::run(&relay, &args, std::process::Stdio::null());
+        let line = process.says("http://");
         let url = line.split_whitespace().find(|word| word.starts_with("http://")).context("no URL")?;
         urls.push(url.parse()?);
-        relays.push(relay);
+        relays.push(process);
     }
 
     let client = Client::new(ClientOptions::default())?;
@@ -83,13 +83,15 @@ async fn main() -> Result<()> {
     println!("| way | frames | p50 us | p90 us | p99 us |\n|---|---|---|---|---|");
     println!("{}", line("bare QUIC, there and back", &echo));
     lines.iter().for_each(|(_, line)| println!("{line}"));
+    let mut most = Duration::ZERO;
     for (hop, pair) in medians.windows(2).enumerate() {
         if let [before, after] = pair {
             let added = after.saturating_sub(*before);
             println!("hop {} adds {} us to the median", hop + 2, added.as_micros());
-            ensure!(added <= MOST, "a hop adds {added:?}, more than {MOST:?}");
+            most = most.max(added);
         }
     }
+    ensure!(most <= MOST, "a hop adds {most:?}, more than {MOST:?}");
     Ok(())
 }
 
