@@ -165,6 +165,7 @@ impl<C: Connection> Driver<C> {
             }
         };
         debug!(request = request.0, track = %name, "subscribe");
+        self.connection.expect_streams();
         let max_age = max_age.map_or(retention.max_age, |age| age.min(retention.max_age));
         let retention = Retention { max_age, ..retention };
         let track = TrackProducer::incoming(name, retention, &self.limits.cache);
