@@ -266,11 +266,11 @@ export const cases = {
     await begun;
     relay.process.kill("SIGTERM");
     const { told, end, after } = await seen;
-    assert.equal(end.by, "peer");
-    // It says that there are no more names, and ends the session after that.
+    // It says that there are no more names, and ends the session after that, which Chromium may take for a loss.
     assert.equal(told, true);
+    assert.ok(end.by === "peer" || end.by === "network", end.by);
     assert.equal(after.scope, "session");
-    assert.match(after.message, /^info of a: the session was ended by peer: /);
+    assert.match(after.message, /^info of a: the session was ended by (peer|network): /);
   },
 
   "a relay dies": async (test) => {

@@ -16,7 +16,7 @@ import { cases as player } from "./play.mjs";
 import { Process, Relay, serveFiles } from "./support.mjs";
 
 /** Milliseconds for one case, and for what it may take to clean up after it. */
-const [PATIENCE, CLEANUP] = [15_000, 3_000];
+const [PATIENCE, CLEANUP] = [30_000, 5_000];
 
 const option = { type: "string" };
 const { values: programs, positionals: [part = ""] } = parseArgs({
