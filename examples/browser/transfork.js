@@ -138,7 +138,7 @@ export class Stream {
     }
   }
   send(kind, value) { for (const piece of kind.write(value)) this.#sink.write(piece).catch(() => {}); }
-  finish() { this.#sink?.close().catch(() => {}); }
+  finish() { return this.#sink?.close().catch(() => {}); }
   cancel(code = CODES.cancelled) {
     const init = { streamErrorCode: code };
     const error = new WebTransportError(init, init); // Some browsers take it first, others second.
@@ -394,7 +394,7 @@ export class Session {
       else await track.changed;
     }
     await Promise.allSettled(Array.from(streams, (stream) => stream.written));
-    request.finish();
+    await request.finish();
     track.change({ readers: track.readers - 1 });
   }
 }

@@ -9,4 +9,4 @@ pub mod measure;
 pub mod null;
 mod process;
 
-pub use process::{Folder, PATIENCE, Process, Relay, example, moqt};
+pub use process::{Folder, PATIENCE, Process, Relay, example, free_address, moqt};

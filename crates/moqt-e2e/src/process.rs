@@ -258,6 +258,17 @@ impl Process {
         drop(self.child.stdin.take());
     }
 
+    /// Asks the program to end: SIGTERM.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be asked.
+    pub fn terminate(&self) {
+        let id = self.id().to_string();
+        let status = Command::new("kill").args(["-TERM", &id]).status().expect("there is kill");
+        assert!(status.success(), "`moqt {}` cannot be signalled", self.name);
+    }
+
     /// Kills the program without warning.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
@@ -336,6 +347,22 @@ impl Relay {
         let url = format!("{scheme}://{}/", self.address);
         [url, "--tls-fingerprint".to_owned(), self.fingerprint.clone()]
     }
+}
+
+/// An address of this machine that is free over UDP and TCP, as far as one can know.
+///
+/// # Panics
+///
+/// When there is none.
+pub fn free_address() -> String {
+    for _ in 0..100 {
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+        let address = udp.local_addr().expect("it is bound");
+        if std::net::TcpListener::bind(address).is_ok() {
+            return address.to_string();
+        }
+    }
+    panic!("no port is free over UDP and TCP");
 }
 
 /// A folder for one test, removed at the end.

@@ -171,7 +171,7 @@ async fn two_tracks(
 
 /// A link that is too narrow for both tracks; its queue holds 100 ms.
 fn narrow() -> Link {
-    Link::delay(ms(10)).rate(2_500_000, QUEUE)
+    Link::delay(ms(10)).rate(2_600_000, QUEUE)
 }
 
 const QUEUE: Duration = Duration::from_millis(100);
@@ -307,6 +307,48 @@ fn a_single_transfer_fills_its_path() {
         let bytes = usize::try_from(rate).unwrap() / 8 * 10;
         let took = virtually(bulk(1, Carrier::Quic, Congestion::Cubic, link, bytes));
         assert!(took < Duration::from_secs(12), "{rate} bit/s, {delay} ms: 10 s of data took {took:?}");
+    }
+}
+
+/// A short path without a queue: what is sent at once arrives at once.
+#[test]
+fn where_there_is_no_queue_a_large_frame_leaves_in_one_piece() {
+    for carrier in CARRIERS {
+        virtually(async {
+            let net = Net::new(5);
+            let server = Server::new(&net, Congestion::Cubic);
+            let link = Link::delay(ms(3));
+            let (viewer, _served, tracks) =
+                server.session(carrier, (link, link), SessionConfig::default()).await;
+            let source = track("cam");
+            let _published = tracks.publish(source.consume()).unwrap();
+            let options = SubscribeOptions { first: Some(0), ..SubscribeOptions::default() };
+            let subscription = viewer.subscriber().subscribe("cam".parse().unwrap(), options).await.unwrap();
+            let start = now();
+            // Frames of 20 kB, and one of 100 kB now and then.
+            let writing = async {
+                let shape = Shape { frames_per_second: 30, frame_bytes: 20_000, frames_per_group: 10 };
+                let mut clock = tokio::time::interval(Duration::from_secs(1) / shape.frames_per_second);
+                for _ in 0..30 {
+                    let mut group = source.append_group();
+                    for frame in 0..shape.frames_per_group {
+                        clock.tick().await;
+                        let len = if frame == 0 { 5 * shape.frame_bytes } else { shape.frame_bytes };
+                        let mut frame = BytesMut::zeroed(len);
+                        (&mut frame[..8]).put_u64(u64::try_from((now() - start).as_micros()).unwrap());
+                        group.write_frame(frame.freeze()).unwrap();
+                    }
+                    group.finish().unwrap();
+                }
+                source.finish();
+            };
+            let (seen, ()) = tokio::join!(watch(subscription.into_track(), start), writing);
+            let settled = seen.latencies(Duration::from_secs(5), Duration::MAX);
+            let (p50, most) = (percentile(&settled, 50), *settled.last().unwrap());
+            println!("{carrier:?}: p50 {p50:?}, at most {most:?}");
+            // Timers of this network tick each millisecond; a second flight would take 6 ms more.
+            assert!(settled.len() > 140 && most < ms(8), "{carrier:?}: p50 {p50:?}, at most {most:?}");
+        });
     }
 }
 

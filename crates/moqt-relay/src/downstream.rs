@@ -47,8 +47,8 @@ impl Downstream {
     }
 
     /// Whether relays above may yet tell of what is not known here.
-    fn must_wait(&self) -> bool {
-        self.level == Level::Below && self.scope.is_settling()
+    fn must_wait(&self, name: &FullTrackName) -> bool {
+        self.level == Level::Below && self.scope.is_settling() && !self.scope.knows(name)
     }
 
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
@@ -69,7 +69,7 @@ impl Origin for Downstream {
             return request.refuse(reason);
         }
         let (scope, level) = (Arc::clone(&self.scope), self.level);
-        if self.must_wait() {
+        if self.must_wait(&request.name) {
             return self.spawn(async move {
                 scope.settled().await;
                 let waiting = scope.want(level, &request.name, request.first);
@@ -88,7 +88,7 @@ impl Origin for Downstream {
             return request.refuse(reason);
         }
         let (scope, level) = (Arc::clone(&self.scope), self.level);
-        if self.must_wait() {
+        if self.must_wait(&request.name) {
             return self.spawn(async move {
                 scope.settled().await;
                 let waiting = scope.ask_info(level, &request.name);
@@ -107,7 +107,7 @@ impl Origin for Downstream {
             return request.refuse(reason);
         }
         let (scope, level) = (Arc::clone(&self.scope), self.level);
-        if self.must_wait() {
+        if self.must_wait(&request.name) {
             return self.spawn(async move {
                 scope.settled().await;
                 if let Err((sessions, request)) = fetch_here(&scope, level, request) {

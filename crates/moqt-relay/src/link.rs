@@ -93,9 +93,6 @@ impl Link {
                                 moved_to = to.filter(|to| !self.is_upstream(to));
                                 info!(to = moved_to, "upstream asks to move");
                                 leaving.spawn(leave(place, session, up));
-                                if moved_to.is_some() {
-                                    continue;
-                                }
                             }
                         }
                     }
@@ -104,9 +101,7 @@ impl Link {
                         drop(place);
                         if moved {
                             warn!(%error, "the place that upstream named cannot be reached");
-                            continue;
-                        }
-                        if !std::mem::replace(&mut complained, true) {
+                        } else if !std::mem::replace(&mut complained, true) {
                             warn!(%error, cause = error.source().map(tracing::field::display), "upstream cannot be reached; trying on");
                         } else {
                             debug!(%error, "upstream cannot be reached");

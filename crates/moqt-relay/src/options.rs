@@ -68,7 +68,8 @@ impl Options {
             http: None,
             http_beside: false,
             page: false,
-            transport: TransportOptions::default(),
+            // Who only subscribes opens none.
+            transport: TransportOptions { unexpected_uni_streams: Some(64), ..TransportOptions::default() },
             session: SessionConfig::default(),
             retention: Retention::default(),
             cache_bytes: cache_share(),

@@ -138,6 +138,10 @@ fn bind_beside(options: &Options, listen: Listen) -> Result<(Server, Option<TcpL
         server.handshake_timeout = options.session.limits.handshake;
         server.session.unmarked_04 = listen.unmarked_04.unwrap_or(options.session.unmarked_04);
         let server = Server::bind(server)?;
+        let wanted = options.transport.socket_buffer;
+        if let Some(granted) = server.listener().socket_buffers().short_of(wanted) {
+            warn!(granted, wanted, "small socket buffers: raise net.core.rmem_max and net.core.wmem_max");
+        }
         if !options.http_beside {
             return Ok((server, None));
         }

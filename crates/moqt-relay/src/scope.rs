@@ -1,6 +1,8 @@
 //! The shell around a router: sessions that see each other, and the tasks that ask and answer between them.
 
 mod feeds;
+mod member;
+mod waiting;
 
 use std::{
     collections::BTreeMap,
@@ -13,16 +15,17 @@ use std::{
 
 use moqt::{
     AnnounceConsumer, AnnounceProducer, CacheBudget, FullTrackName, Info, Interest, Namespace, Reason,
-    Retention, Session, Subscriber, TrackConsumer, Version,
+    Retention, Session, Subscriber, TrackConsumer,
 };
 use tokio::{
     runtime::Handle,
     sync::{oneshot, watch},
     task::{AbortHandle, JoinSet},
 };
-use tracing::{debug, warn};
+use tracing::debug;
 
-use self::feeds::Held;
+pub(crate) use self::waiting::Waiting;
+use self::{feeds::Held, member::Member, waiting::Waiter};
 use crate::{
     counters::Links,
     mark::{Mark, Marks},
@@ -91,59 +94,6 @@ struct State {
     next_waiter: u64,
 }
 
-/// One session, with what it is asked: dropped, all of it ends.
-#[derive(Debug)]
-struct Member {
-    level: Level,
-    /// Known once the session has begun.
-    subscriber: Option<Subscriber>,
-    /// What its peer can be told depends on it; known once the session has begun.
-    version: Option<Version>,
-    /// Whether a name was left out that its version cannot write.
-    left_out: bool,
-    /// Requests under way. They are started under the lock of the state, so what they hold must not need it
-    /// when it is dropped.
-    asks: JoinSet<()>,
-    runtime: Handle,
-}
-
-/// Where an answer goes.
-#[derive(Debug)]
-enum Waiter {
-    Track(oneshot::Sender<Result<TrackConsumer, Reason>>),
-    Info(oneshot::Sender<Result<Info, Reason>>),
-}
-
-/// An answer that may come later. Dropped, the question is withdrawn.
-#[derive(Debug)]
-pub(crate) struct Waiting<T> {
-    scope: Arc<Scope>,
-    waiter: WaiterId,
-    answer: oneshot::Receiver<Result<T, Reason>>,
-}
-
-impl<T> Waiting<T> {
-    /// The answer, if it is there.
-    pub(crate) fn now(&mut self) -> Option<Result<T, Reason>> {
-        self.answer.try_recv().ok()
-    }
-
-    /// Waits for the answer. Cancel safe.
-    pub(crate) async fn answer(&mut self) -> Result<T, Reason> {
-        (&mut self.answer).await.unwrap_or(Err(Reason::Internal))
-    }
-}
-
-impl<T> Drop for Waiting<T> {
-    fn drop(&mut self) {
-        let waiter = self.waiter;
-        self.scope.step(|state| {
-            state.waiters.remove(&waiter);
-            state.router.gave_up(waiter);
-        });
-    }
-}
-
 impl Scope {
     pub(crate) fn new(settings: Arc<Settings>) -> Arc<Self> {
         let above = settings.upstreams.len();
@@ -200,6 +150,11 @@ impl Scope {
         *self.unsettled.borrow() > 0
     }
 
+    /// Whether somebody has announced a track.
+    pub(crate) fn knows(&self, name: &FullTrackName) -> bool {
+        self.lock().router.knows(name)
+    }
+
     /// Waits until none may, for as long as an answer may take. Cancel safe.
     pub(crate) async fn settled(&self) {
         let mut left = self.unsettled.subscribe();
@@ -232,7 +187,8 @@ impl Scope {
         member.subscriber = Some(session.subscriber());
         member.version = Some(session.version());
         // Those that are there already are announced to it, too.
-        let untold = self.names.names().iter().filter(|name| member.leaves_out(id, name)).count();
+        let names = if member.level == Level::Below { &self.names } else { &self.offered };
+        let untold = names.names().iter().filter(|name| member.leaves_out(id, name)).count();
         self.settings.untold.fetch_add(untold as u64, Ordering::Relaxed);
     }
 
@@ -269,6 +225,10 @@ impl Scope {
 
     /// A relay is below, by way of this session, or no longer.
     pub(crate) fn marked(&self, session: SessionId, mark: &Namespace, there: bool) {
+        if self.settings.mark.is(mark) {
+            // It is told above anyway.
+            return;
+        }
         let mut state = self.lock();
         if there {
             if state.marks.insert(session, mark) {
@@ -373,19 +333,24 @@ impl Scope {
         result
     }
 
+    /// Counts the sessions of a level that cannot be told of a name.
+    fn leave_out(&self, state: &mut State, level: Level, name: &Namespace) {
+        let members = state.members.iter_mut().filter(|(_, member)| member.level == level);
+        let untold = members.filter_map(|(id, member)| member.leaves_out(*id, name).then_some(())).count();
+        self.settings.untold.fetch_add(untold as u64, Ordering::Relaxed);
+    }
+
     fn perform(self: &Arc<Self>, state: &mut State, output: Output, cancelled: &mut Vec<AbortHandle>) {
         match output {
             Output::Announce(name) => {
-                let members = state.members.iter_mut();
-                let untold =
-                    members.filter_map(|(id, member)| member.leaves_out(*id, &name).then_some(())).count();
-                self.settings.untold.fetch_add(untold as u64, Ordering::Relaxed);
+                self.leave_out(state, Level::Below, &name);
                 self.names.insert(name);
             }
             Output::Withdraw(name) => {
                 self.names.remove(&name);
             }
             Output::Offer(name) => {
+                self.leave_out(state, Level::Above, &name);
                 self.offered.insert(name);
             }
             Output::Retract(name) => {
@@ -408,7 +373,9 @@ impl Scope {
                     member.spawn(feeds::mend(track, subscriber));
                 }
             }
-            Output::Release { track } => {
+            Output::Release { track, asks } => {
+                // What feeds it ends with it.
+                asks.iter().for_each(|ask| drop(state.asks.remove(ask)));
                 if let Some(held) = state.held.remove(&track) {
                     held.release();
                 }
@@ -465,29 +432,5 @@ impl State {
         let member = self.members.get_mut(&session)?;
         let subscriber = member.subscriber.clone()?;
         Some((member, subscriber))
-    }
-}
-
-impl Member {
-    /// Whether the session's version has no way to write the name. Nobody else would say so: to its peer there is
-    /// no such track.
-    fn leaves_out(&mut self, id: SessionId, name: &Namespace) -> bool {
-        let Some(version) = self.version else { return false };
-        let Err(error) = name.fits(version.spec()) else { return false };
-        if std::mem::replace(&mut self.left_out, true) {
-            debug!(to = id.0, %version, %name, %error, "name cannot be written in the session's version");
-        } else {
-            warn!(
-                to = id.0, %version, %name, %error,
-                "name cannot be written in the session's version: left out there, as are others like it"
-            );
-        }
-        true
-    }
-
-    fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
-        // Nobody waits for them, so those that are done are cleared away here.
-        while self.asks.try_join_next().is_some() {}
-        self.asks.spawn_on(work, &self.runtime)
     }
 }

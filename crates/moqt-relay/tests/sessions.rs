@@ -6,6 +6,7 @@ mod common;
 use common::*;
 use moqt::{Announced, Namespace, Reason, RequestError, TrackError, TrackEvent, Version};
 use moqt_relay::Listen;
+use moqt_relay::Redundancy;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_are_forwarded_below_the_prefix_that_is_watched() {
@@ -75,6 +76,60 @@ async fn when_a_publisher_dies_its_track_ends_and_a_new_one_of_the_name_is_serve
             let mut track = subscriber.try_subscribe("cam").await.unwrap();
             write(cam.append_group(), &[b"y"]);
             assert_eq!(read(&mut track).await.1, ["y"]);
+        }
+    })
+    .await;
+}
+
+/// One publisher with two sessions, from two sockets; one after the other is given up, with and without a word.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publisher_with_two_sessions_may_drop_either_and_nothing_is_lost_or_doubled_downstream() {
+    bounded(async {
+        for redundancy in [Redundancy::Best, Redundancy::All] {
+            for says_so in [true, false] {
+                let mut options = options();
+                options.redundancy = redundancy;
+                let relay = TestRelay::with(options);
+                let subscriber = relay.connect("moqf").await;
+                let mut names = subscriber.session.subscriber().announced(Namespace::EMPTY).await.unwrap();
+                assert_eq!(names.next().await.unwrap(), Announced::CaughtUp);
+                let first = relay.connect("moqf").await;
+                let (cam, published) = first.publish("cam");
+                assert_eq!(names.next().await.unwrap(), active("cam"));
+                let mut track = subscriber.try_subscribe("cam").await.unwrap();
+                write(cam.append_group(), &[b"0"]);
+                let mut group = cam.append_group();
+                group.write_frame("1a").unwrap();
+
+                // The network changes: the same tracks over another session.
+                let second = relay.connect("moqf").await;
+                let _again = second.tracks.publish(cam.consume()).unwrap();
+                let (_mark, _marked) = second.publish("mark");
+                assert_eq!(names.next().await.unwrap(), active("mark"));
+                // One reader here for each session's announcement, and one for what is asked for by it.
+                if redundancy == Redundancy::All {
+                    until("the other session is asked, too", || cam.readers() == 4).await;
+                }
+                if says_so {
+                    drop(published);
+                    let asked = if redundancy == Redundancy::All { 3 } else { 2 };
+                    until("the first session is left", || cam.readers() <= asked).await;
+                } else {
+                    first.vanish();
+                    until("the first session is gone", || relay.counters().sessions == 2).await;
+                }
+                group.write_frame("1b").unwrap();
+                group.finish().unwrap();
+                write(cam.append_group(), &[b"2"]);
+                cam.finish();
+                assert_eq!(read(&mut track).await, (0, vec!["0".into()]));
+                assert_eq!(read(&mut track).await, (1, vec!["1a".into(), "1b".into()]));
+                assert_eq!(read(&mut track).await, (2, vec!["2".into()]));
+                assert!(track.next_group().await.unwrap().is_none());
+                // No word about the name meanwhile.
+                let (_mark, _marked) = second.publish("last");
+                assert_eq!(names.next().await.unwrap(), active("last"));
+            }
         }
     })
     .await;

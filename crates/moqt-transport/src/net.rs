@@ -132,6 +132,10 @@ impl Connection for NetConnection {
         either!(NetConnection, self, inner => inner.closed().await)
     }
 
+    fn expect_streams(&self) {
+        either!(NetConnection, self, inner => inner.expect_streams());
+    }
+
     fn stats(&self) -> Stats {
         either!(NetConnection, self, inner => inner.stats())
     }

@@ -32,6 +32,9 @@ pub struct TransportOptions {
     pub congestion: Congestion,
     /// Unidirectional streams that the peer may have open at once; over WebTransport HTTP/3 takes three.
     pub max_uni_streams: u32,
+    /// The same for a connection of which no stream is [expected](crate::Connection::expect_streams) yet, such as that
+    /// of a peer who only subscribes: each stream that may be opened takes some 50 bytes. `None` for no difference.
+    pub unexpected_uni_streams: Option<u32>,
     /// Bidirectional streams that the peer may have open at once; over WebTransport HTTP/3 takes one.
     ///
     /// Beyond it the peer waits without a word, so it should lie above whatever limit is answered with one.
@@ -58,6 +61,7 @@ impl Default for TransportOptions {
         Self {
             congestion: Congestion::Cubic,
             max_uni_streams: 4096,
+            unexpected_uni_streams: None,
             max_bidi_streams: 1280,
             idle_timeout: Some(Duration::from_secs(30)),
             keep_alive: Some(Duration::from_secs(4)),
@@ -70,11 +74,15 @@ impl Default for TransportOptions {
 }
 
 impl TransportOptions {
+    fn first_uni_streams(&self) -> u32 {
+        self.unexpected_uni_streams.map_or(self.max_uni_streams, |few| few.min(self.max_uni_streams))
+    }
+
     /// The same in `quinn`'s terms.
     pub(crate) fn to_quinn(&self) -> Arc<quinn::TransportConfig> {
         let mut config = quinn::TransportConfig::default();
         config
-            .max_concurrent_uni_streams(self.max_uni_streams.into())
+            .max_concurrent_uni_streams(self.first_uni_streams().into())
             .max_concurrent_bidi_streams(self.max_bidi_streams.into())
             .max_idle_timeout(self.idle_timeout.map(|idle| {
                 // Fails for more than 2^62 milliseconds.
@@ -99,7 +107,12 @@ impl TransportOptions {
     }
 
     fn measured<F: Default>(&self, by_loss: bool) -> Arc<Measure<F>> {
-        Arc::new(Measure { factory: Arc::new(F::default()), send_window: self.send_window, by_loss })
+        Arc::new(Measure {
+            factory: Arc::new(F::default()),
+            send_window: self.send_window,
+            uni_streams: self.max_uni_streams,
+            by_loss,
+        })
     }
 }
 
@@ -110,6 +123,14 @@ pub struct SocketBuffers {
     pub send: usize,
     /// Of the buffer for receiving.
     pub receive: usize,
+}
+
+impl SocketBuffers {
+    /// The smaller one, where the system granted less than `wanted`.
+    #[must_use]
+    pub fn short_of(&self, wanted: usize) -> Option<usize> {
+        Some(self.send.min(self.receive)).filter(|granted| *granted < wanted)
+    }
 }
 
 /// Binds a UDP socket, on all addresses of both families where `address` is `[::]`.

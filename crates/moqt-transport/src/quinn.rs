@@ -80,6 +80,10 @@ impl Connection for QuicConnection {
         self.quic.closed().await.into()
     }
 
+    fn expect_streams(&self) {
+        self.room.expect_streams();
+    }
+
     fn stats(&self) -> Stats {
         stats(&self.quic)
     }

@@ -54,6 +54,11 @@ pub trait Connection: Clone + Send + Sync + 'static {
     /// Waits until the connection has ended, and says why; the peer's code and words where it closed.
     fn closed(&self) -> impl Future<Output = ConnectionError> + Send;
 
+    /// From now on unidirectional streams of the peer are expected: it may have as many open as the settings allow,
+    /// where it was few until then. Each that may be opened takes memory. Does nothing a second time, nor where the
+    /// backend has no such difference.
+    fn expect_streams(&self) {}
+
     /// What the backend knows of the path.
     fn stats(&self) -> Stats;
 

@@ -166,6 +166,10 @@ impl Connection for WebTransportConnection {
         self.0.shared.ended().await
     }
 
+    fn expect_streams(&self) {
+        self.0.room.expect_streams();
+    }
+
     fn stats(&self) -> Stats {
         stats(self.quic())
     }

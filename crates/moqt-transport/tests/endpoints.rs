@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use moqt_transport::{
     AcceptError, Carrier, Code, Connection, ConnectionError, DialError, Dialer, ListenError, ListenOptions,
-    Listener, NetConnection, RecvStream, Reject, SendStream, TransportOptions,
+    Listener, NetConnection, RecvStream, Reject, SendStream, SocketBuffers, TransportOptions,
 };
 
 use crate::common::{ALPN, Identity, Net, TIMEOUT, dialer, listen, pinning};
@@ -371,4 +371,39 @@ async fn closing_a_dialer_ends_its_connections() {
 async fn socket_buffers_are_enlarged_as_far_as_the_system_allows() {
     let buffers = net().listener.socket_buffers();
     assert!(buffers.send > 0 && buffers.receive > 0);
+}
+
+#[tokio::test]
+async fn a_peer_of_whom_no_streams_are_expected_may_open_few() {
+    let net = Net::new(TransportOptions {
+        max_uni_streams: 40,
+        unexpected_uni_streams: Some(8),
+        ..TransportOptions::default()
+    });
+    let connections = [
+        net.quic().await,
+        #[cfg(feature = "webtransport")]
+        net.webtransport().await,
+    ];
+    for (client, server) in connections {
+        let mut open = Vec::new();
+        let mut next = Box::pin(client.open_uni());
+        while let Ok(stream) = tokio::time::timeout(Duration::from_millis(50), &mut next).await {
+            open.push(stream.unwrap());
+            next = Box::pin(client.open_uni());
+        }
+        // HTTP/3 takes up to three itself.
+        assert!((5..=8).contains(&open.len()), "{:?}: {}", client.carrier(), open.len());
+        server.expect_streams();
+        open.push(tokio::time::timeout(TIMEOUT, next).await.unwrap().unwrap());
+        while open.len() < 37 {
+            open.push(tokio::time::timeout(TIMEOUT, client.open_uni()).await.unwrap().unwrap());
+        }
+    }
+}
+
+#[test]
+fn buffers_are_short_of_what_they_are_smaller_than() {
+    let buffers = SocketBuffers { send: 3000, receive: 2000 };
+    assert_eq!([1999, 2000, 2001].map(|wanted| buffers.short_of(wanted)), [None, None, Some(2000)]);
 }

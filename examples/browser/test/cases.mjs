@@ -25,7 +25,7 @@ export const cases = {
 
   "announce and publish": async (test) => {
     const page = await test.page();
-    const reader = test.moqt("sub", test.url, "page/noise", "--strict");
+    const reader = test.moqt("sub", test.url, "page/noise", "--strict", "--from", "0");
     const sent = await page.evaluate(async (url) => {
       const { Session } = await import("/transfork.js");
       const { hash, joined, noise } = await import("/test/inside.js");
@@ -260,17 +260,17 @@ export const cases = {
       const names = session.announced();
       await names.next();
       console.log("ready");
-      const error = await refusal(names.next());
-      return { error, end: await session.closed, after: await refusal(session.info("a")) };
+      const told = await names.next().then(({ done }) => done, ({ message }) => message);
+      return { told, end: await session.closed, after: await refusal(session.info("a")) };
     }, relay.url);
     await begun;
     relay.process.kill("SIGTERM");
-    const { error, end, after } = await seen;
-    assert.equal(end.by, "peer");
-    // The end of a stream may be heard of before that of the session.
-    assert.match(error.message, /^announcements below "": (the session was ended by peer: |cancelled \(code 0\)$)/);
+    const { told, end, after } = await seen;
+    // It says that there are no more names, and ends the session after that, which Chromium may take for a loss.
+    assert.equal(told, true);
+    assert.ok(end.by === "peer" || end.by === "network", end.by);
     assert.equal(after.scope, "session");
-    assert.match(after.message, /^info of a: the session was ended by peer: /);
+    assert.match(after.message, /^info of a: the session was ended by (peer|network): /);
   },
 
   "a relay dies": async (test) => {
@@ -334,18 +334,19 @@ export const cases = {
       const track = near.publish("page/slow", { keep: count });
       for (let number = 0; number < count; number++) track.write(`text ${number}`);
       await until(far, "active", "page/slow");
-      const lost = [];
+      const lost = new Map();
       let all;
       const lostAll = new Promise((resolve) => { all = resolve; });
-      const onGap = ({ first, last, code }) => {
-        lost.push([first, last, code]);
-        if (lost.length === 5) all();
+      const onGap = ({ first, code }) => {
+        // The relay may tell of them, too, once they have been given up here.
+        if (!lost.has(first)) lost.set(first, code);
+        if (lost.size === 5) all();
       };
       const subscription = await far.subscribe("page/slow", { first: 0, last: count - 1, onGap });
       await lostAll;
       const read = [];
       for await (const group of subscription) read.push(...await texts(group));
-      return { lost: lost.length, codes: [...new Set(lost.map(([, , code]) => code))], read: read.length };
+      return { lost: lost.size, codes: [...new Set(lost.values())], read: read.length };
     }, test.url);
     assert.deepEqual(seen, { lost: 5, codes: [70], read: 16 });
   },

@@ -16,7 +16,7 @@ import { cases as player } from "./play.mjs";
 import { Process, Relay, serveFiles } from "./support.mjs";
 
 /** Milliseconds for one case, and for what it may take to clean up after it. */
-const [PATIENCE, CLEANUP] = [15_000, 3_000];
+const [PATIENCE, CLEANUP] = [30_000, 5_000];
 
 const option = { type: "string" };
 const { values: programs, positionals: [part = ""] } = parseArgs({
@@ -32,7 +32,6 @@ const browser = await chromium.launch({
     "--use-fake-ui-for-media-stream"],
 });
 const files = await serveFiles(new URL("..", import.meta.url));
-const relay = await Relay.start(programs.moqt);
 
 /** What a case gets: programs and pages that are gone when it is over. */
 class Context {
@@ -42,10 +41,8 @@ class Context {
   remarks = [];
   /** Where pages have asked for anything. */
   asked = new Set();
-  url = relay.url;
-  address = new URL(relay.url).host;
-  fingerprint = relay.fingerprint;
   origin = files.origin;
+  constructor({ url, fingerprint }) { Object.assign(this, { url, fingerprint, address: new URL(url).host }); }
 
   start(program, ...args) {
     const process = new Process(programs[program], args);
@@ -113,11 +110,9 @@ async function within(patience, promise, what) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-const chosen = Object.entries({ ...client, ...player }).filter(([name]) => name.includes(part));
-console.log(`TAP version 14\n1..${chosen.length}`);
-let failed = 0;
-for (const [index, [name, run]] of chosen.entries()) {
-  const context = new Context();
+/** Runs a case, and gives the lines of its result without their number. */
+async function result(name, run, relay) {
+  const context = new Context(relay);
   const began = performance.now();
   let problem;
   try {
@@ -127,17 +122,28 @@ for (const [index, [name, run]] of chosen.entries()) {
   }
   const took = Math.round(performance.now() - began);
   await within(CLEANUP, context.end(), "cleaning up").catch((error) => { problem ??= error; });
-  console.log(`${problem ? "not ok" : "ok"} ${index + 1} - browser: ${name} # ${took} ms`);
-  for (const remark of context.remarks) console.log(`# ${remark}`);
-  if (problem) {
-    failed += 1;
-    const words = [problem.stack, ...context.words].join("\n");
-    console.log(words.split("\n").map((line) => `# ${line}`).join("\n"));
-  }
+  const words = problem ? [problem.stack, ...context.words].join("\n").split("\n") : [];
+  return { failed: problem !== undefined, line: `browser: ${name} # ${took} ms`, remarks: [...context.remarks, ...words] };
 }
-relay.process.kill();
+
+// Most cases wait most of the time, so those of the client and of the player run beside each other, each on a relay of
+// their own.
+const lanes = [client, player].map((cases) => Object.entries(cases).filter(([name]) => name.includes(part)));
+const count = lanes.flat().length;
+let [number, failures] = [0, 0];
+console.log(`TAP version 14\n1..${count}`);
+await Promise.all(lanes.map(async (chosen) => {
+  const relay = await Relay.start(programs.moqt);
+  for (const [name, run] of chosen) {
+    const { failed, line, remarks } = await result(name, run, relay);
+    number += 1;
+    failures += Number(failed);
+    console.log([`${failed ? "not ok" : "ok"} ${number} - ${line}`, ...remarks.map((words) => `# ${words}`)].join("\n"));
+  }
+  relay.process.kill();
+}));
 files.close();
 const closed = browser.close();
 await within(CLEANUP, closed, "the browser").catch((error) => console.log(`# ${error.message}`));
-console.log(`# Chromium ${browser.version()}: ${chosen.length - failed} of ${chosen.length} passed`);
-process.exit(failed === 0 && chosen.length > 0 ? 0 : 1);
+console.log(`# Chromium ${browser.version()}: ${count - failures} of ${count} passed`);
+process.exit(failures === 0 && count > 0 ? 0 : 1);

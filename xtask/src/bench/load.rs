@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::verdict::{Metric, Pair, Verdict, judge, shuffled};
-use super::{BenchArgs, chart};
+use super::{BenchArgs, chart, page};
 use crate::lab::child::Child;
 use crate::lab::programs::{self, Programs};
 use crate::lab::{sample, show};
@@ -67,6 +67,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let workloads: Vec<Workload> = wanted.into_iter().map(Workload::parse).collect();
     let revision = revision();
     let mut seed = seed();
+    let mut written: Vec<String> = Vec::new();
     let mut values: BTreeMap<(usize, Metric), Vec<Pair>> = BTreeMap::new();
     for repeat in 0..args.repeats {
         for at in shuffled(workloads.len(), &mut seed) {
@@ -77,7 +78,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
                 println!("{} {name}, {} of {}", workload.name, repeat + 1, args.repeats);
                 let run = measure(arm, &programs, workload, args)
                     .with_context(|| format!("{} on {name}", workload.name))?;
-                writeln!(lines_file, "{}", run.line(&workload.name, name, repeat, &revision, args))?;
+                let line = run.line(&workload.name, name, repeat, &revision, args).to_string();
+                writeln!(lines_file, "{line}")?;
+                written.push(line);
                 *place = Some(run);
             }
             let [Some(ours), Some(reference)] = runs else { continue };
@@ -96,24 +99,34 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     for ((at, metric), pairs) in &values {
         let Some(workload) = workloads.get(*at) else { continue };
         let bar = metric.bar(&workload.name, args.carrier).filter(|_| reference_name == "r0");
-        let Some(finding) = judge(pairs, bar) else { continue };
+        let Some(mut finding) = judge(pairs, bar) else { continue };
+        finding.goal = metric.goal(&workload.name, args.carrier).filter(|_| reference_name == "r0");
         let name = format!("{} {}", workload.name, metric.name());
         let show = |spread: super::verdict::Spread| {
             format!("{:.2} - {:.2} - {:.2}", spread.min, spread.median, spread.max)
         };
         println!(
-            "{name:<28} {:>24} {:>24} {:>22} {:>5}  {}",
+            "{name:<28} {:>24} {:>24} {:>22} {:>5}  {}{}",
             show(finding.ours),
             show(finding.reference),
             show(finding.ratio),
             finding.bar.map_or(String::new(), |bar| format!("{bar:.2}")),
-            finding.verdict.words()
+            finding.verdict.words(),
+            match finding.goal {
+                Some(goal) if finding.ratio.median <= goal => format!("; the goal of {goal:.2} is met"),
+                Some(goal) => format!("; the goal is {goal:.2}"),
+                None => String::new(),
+            }
         );
         rows.push((name, finding));
     }
     let title = format!("ours / {reference_name}, {} repeats, {}", args.repeats, args.congestion);
     let picture = out.join("ratios.svg");
-    fs::write(&picture, chart::svg(&title, &rows)).context("cannot write the chart")?;
+    let drawn = chart::svg(&title, &rows);
+    fs::write(&picture, &drawn).context("cannot write the chart")?;
+    if args.write {
+        page::write(args, &rows, &revision, &written, &drawn)?;
+    }
     println!("\nlines: {}\nchart: {}", lines.display(), picture.display());
     let failed: Vec<&str> = rows
         .iter()

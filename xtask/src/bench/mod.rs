@@ -3,6 +3,7 @@
 mod chart;
 mod load;
 mod micro;
+mod page;
 mod verdict;
 
 use std::path::PathBuf;
@@ -15,10 +16,11 @@ pub(crate) use self::micro::Outcome;
 use crate::lab;
 
 /// What to measure, and against what.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct BenchArgs {
     /// Loads by their names in `moqt bench --help`, with a number of subscribers if another than usual is wanted, e.g.
-    /// `V5` or `F4:10`; `all` for those with bars. Without any, the bench targets of the workspace run.
+    /// `V5` or `F4:10`; `all` for those with bars, `quick` for these in short runs, within five minutes. Without any,
+    /// the bench targets of the workspace run.
     #[arg(value_name = "WORKLOAD")]
     workloads: Vec<String>,
     /// What ours is compared with: `r0` (the null relay), `previous` (the last release), or the path of a `moqt`.
@@ -39,6 +41,9 @@ pub(crate) struct BenchArgs {
     /// Where lines of JSON and the chart are put; a folder of the target folder unless given.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Puts the results into BENCHMARKS.md too.
+    #[arg(long)]
+    write: bool,
     /// Takes the programs from this folder instead of building them.
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
@@ -71,6 +76,11 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Outcome> {
         );
         return micro::run(&args.extra);
     }
-    load::run(args)?;
+    if args.workloads.iter().any(|name| name == "quick") {
+        let (repeats, duration) = (3, Duration::from_secs(4));
+        load::run(&BenchArgs { workloads: vec!["all".to_owned()], repeats, duration, ..args.clone() })?;
+    } else {
+        load::run(args)?;
+    }
     Ok(Outcome::Ran)
 }

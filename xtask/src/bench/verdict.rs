@@ -54,6 +54,21 @@ impl Metric {
     }
 }
 
+impl Metric {
+    /// What is aimed at, where a bar is what has to hold.
+    pub(crate) fn goal(self, workload: &str, carrier: Carrier) -> Option<f64> {
+        match (workload, self, carrier) {
+            ("V5", Self::CpuPerGigabyte, Carrier::Quic) => Some(1.15),
+            ("V5", Self::CpuPerGigabyte, Carrier::Webtransport) => Some(1.2),
+            ("F4", Self::CpuPerFrame, Carrier::Quic) => Some(1.25),
+            ("A50", Self::CpuPerFrame, Carrier::Quic) => Some(1.3),
+            ("V5", Self::LatencyP99, Carrier::Quic) => Some(1.1),
+            ("V5", Self::RssPerSubscriber, Carrier::Quic) => Some(1.2),
+            _ => None,
+        }
+    }
+}
+
 /// Least, middle and most of some numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Spread {
@@ -89,6 +104,8 @@ pub(crate) struct Finding {
     pub(crate) reference: Spread,
     pub(crate) ratio: Spread,
     pub(crate) bar: Option<f64>,
+    /// What is aimed at, whatever the verdict.
+    pub(crate) goal: Option<f64>,
     pub(crate) verdict: Verdict,
 }
 
@@ -131,7 +148,7 @@ pub(crate) fn judge(pairs: &[Pair], bar: Option<f64>) -> Option<Finding> {
             Some(_) => Verdict::Fails,
         }
     };
-    Some(Finding { ours, reference, ratio, bar, verdict })
+    Some(Finding { ours, reference, ratio, bar, goal: None, verdict })
 }
 
 /// A random order of `count` things, from a seed.
@@ -186,6 +203,19 @@ mod tests {
         assert_eq!(bar("V5", Carrier::Quic), Some(1.35));
         assert_eq!(bar("V5", Carrier::Webtransport), Some(1.5));
         assert_eq!(bar("V5:20", Carrier::Quic), None);
+        for metric in Metric::ALL {
+            for (workload, carrier) in
+                [("V5", Carrier::Quic), ("V5", Carrier::Webtransport), ("A50", Carrier::Quic)]
+            {
+                let (bar, goal) = (metric.bar(workload, carrier), metric.goal(workload, carrier));
+                assert_eq!(
+                    (goal.is_some(), goal <= bar),
+                    (bar.is_some(), true),
+                    "{workload} {}",
+                    metric.name()
+                );
+            }
+        }
     }
 
     #[test]

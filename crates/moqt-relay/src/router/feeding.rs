@@ -248,10 +248,11 @@ impl Router {
     pub(super) fn detach(&mut self, name: &FullTrackName) {
         let Some(Track { upstream, .. }) = self.tracks.get_mut(name) else { return };
         if let Upstream::Active(active) = std::mem::take(upstream) {
-            self.outputs.push_back(Output::Release { track: active.id });
-            for feed in active.feeds {
-                self.forget_ask(feed.ask);
+            let asks: Vec<_> = active.feeds.iter().map(|feed| feed.ask).collect();
+            for ask in &asks {
+                self.forget_ask(*ask);
             }
+            self.outputs.push_back(Output::Release { track: active.id, asks });
         }
         self.forget_if_idle(name);
     }

@@ -137,6 +137,12 @@ impl Router {
         self.routes.names()
     }
 
+    /// Whether somebody has announced a track.
+    #[must_use]
+    pub fn knows(&self, track: &FullTrackName) -> bool {
+        !self.routes.publishers(track).is_empty()
+    }
+
     /// How many tracks come from upstream at this time.
     #[must_use]
     pub fn active(&self) -> usize {

@@ -56,6 +56,8 @@ pub enum Output {
     Release {
         /// Which track.
         track: TrackId,
+        /// The requests that feed it, of which nothing more need be said.
+        asks: Vec<AskId>,
     },
     /// The answer to [`Router::want`](super::Router::want).
     Track {

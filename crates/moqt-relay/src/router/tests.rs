@@ -69,7 +69,7 @@ impl Script {
                 Output::Offer(name) => format!("offer {name}"),
                 Output::Retract(name) => format!("retract {name}"),
                 Output::Mend { track, session } => format!("mend track {} at {}", track.0, session.0),
-                Output::Release { track } => format!("release track {}", track.0),
+                Output::Release { track, .. } => format!("release track {}", track.0),
                 Output::Subscribe { ask, session, name, first, .. } => {
                     let from = first.map(|first| format!(" from {first}")).unwrap_or_default();
                     format!("#{} subscribe {name} at {}{from}", ask.0, session.0)

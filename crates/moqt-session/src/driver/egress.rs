@@ -1,16 +1,16 @@
 //! Groups going out: from a group of the model onto a stream.
 
 use std::{
+    pin::pin,
     sync::{
-        Arc,
-        atomic::{AtomicI32, AtomicU64, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
     },
-    task::Poll,
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::task::AtomicWaker;
 use moqt_transport::{Code, Connection, ConnectionError, SendStream, WriteError};
 use moqt_wire::{GroupSequence, Message as _, SubscribeId, frame_header, transfork};
 
@@ -18,18 +18,18 @@ use super::gate::Gate;
 use crate::{
     dialect::{Dialect, GroupFormat},
     error::Reason,
-    model::{GroupConsumer, Part},
+    model::{FrameMeta, GroupConsumer, HeaderForm},
 };
 
-/// Most parts gathered for one vectored write.
+/// Most pieces gathered for one vectored write.
 const BATCH: usize = 32;
 /// How long a finished group that has expired may still be on its way. Then it waits behind others, and gives way.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 /// Batches written before other streams of the session get their turn.
 const TURN: usize = 16;
 
-/// What the driver and the writer of a stream know of each other: its priority, which may change meanwhile, and how
-/// much has left.
+/// What the driver and the writer of a stream know of each other: its priority, which may change meanwhile, how much
+/// has left, and whether it is given up.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rank(Arc<Place>);
 
@@ -38,18 +38,26 @@ struct Place {
     value: AtomicI32,
     /// Bytes that the connection has taken, headers included.
     sent: AtomicU64,
-    writer: AtomicWaker,
+    aborted: AtomicBool,
+    /// Wakes the writer. It is one future in the set of its driver, and so has one waker for good.
+    writer: OnceLock<Waker>,
 }
 
 impl Rank {
     pub(super) fn set(&self, rank: i32) {
         if self.0.value.swap(rank, Ordering::Relaxed) != rank {
-            self.0.writer.wake();
+            self.wake();
         }
     }
 
     pub(super) fn value(&self) -> i32 {
         self.0.value.load(Ordering::Relaxed)
+    }
+
+    fn wake(&self) {
+        if let Some(writer) = self.0.writer.get() {
+            writer.wake_by_ref();
+        }
     }
 
     fn sent(&self, bytes: usize) {
@@ -61,10 +69,29 @@ impl Rank {
         self.0.sent.load(Ordering::Relaxed)
     }
 
-    /// Waits until it is not `current`, which a writer that others keep waiting could not see otherwise. Cancel safe.
-    async fn changed(&self, current: i32) -> i32 {
+    /// Ends the writer of the stream at the next opportunity, whatever it waits for.
+    pub(super) fn abort(&self) {
+        self.0.aborted.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// Does the writer's work until it is done, or given up: then `None`.
+    pub(super) async fn work<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
         std::future::poll_fn(|cx| {
-            self.0.writer.register(cx.waker());
+            self.0.writer.get_or_init(|| cx.waker().clone());
+            if self.0.aborted.load(Ordering::Relaxed) {
+                return Poll::Ready(None);
+            }
+            work.as_mut().poll(cx).map(Some)
+        })
+        .await
+    }
+
+    /// Waits until it is not `current`, which a writer that others keep waiting could not see otherwise; within
+    /// [`work`](Self::work). Cancel safe.
+    async fn changed(&self, current: i32) -> i32 {
+        std::future::poll_fn(|_: &mut Context<'_>| {
             let value = self.value();
             if value == current { Poll::Pending } else { Poll::Ready(value) }
         })
@@ -85,12 +112,12 @@ pub(super) enum Sent {
 
 /// Sends one group, each piece as soon as it is there, and waits until the peer has it.
 pub(super) async fn send<C: Connection>(
-    connection: C,
+    connection: &C,
     dialect: &'static dyn Dialect,
     subscribe_id: u64,
-    mut group: GroupConsumer,
-    rank: Rank,
-    gate: Gate,
+    group: &mut GroupConsumer,
+    rank: &Rank,
+    gate: &Gate,
 ) -> Sent {
     // A peer that gives no room for streams, or does not read them, loses what grows too old meanwhile.
     let opened = tokio::select! {
@@ -99,17 +126,34 @@ pub(super) async fn send<C: Connection>(
         () = group.expired() => return Sent::Lost(Reason::Expired),
     };
     let Ok(mut stream) = opened else { return Sent::Gone };
-    let GroupFormat::Transfork = dialect.group_format();
-    let spec = dialect.version().spec();
-    let mut head = BytesMut::with_capacity(32);
-    let header =
-        transfork::Group { subscribe: SubscribeId(subscribe_id), sequence: GroupSequence(group.sequence()) };
-    head.put_u8(transfork::StreamKind::Group.to_wire(spec).and_then(|t| u8::try_from(t).ok()).unwrap_or(0));
-    if header.encode(spec, &mut head).is_err() {
+    let Some(head) = head(dialect, subscribe_id, group.sequence()) else {
         stream.reset(dialect.code(Reason::Internal));
         return Sent::Lost(Reason::Internal);
+    };
+    frames(&mut stream, dialect, Some(head), group, (rank, gate), None).await
+}
+
+/// What a group's stream begins with.
+fn head(dialect: &'static dyn Dialect, subscribe_id: u64, sequence: u64) -> Option<Bytes> {
+    let GroupFormat::Transfork = dialect.group_format();
+    let spec = dialect.version().spec();
+    let mut head = BytesMut::with_capacity(HEAD);
+    head.put_u8(transfork::StreamKind::Group.to_wire(spec).and_then(|t| u8::try_from(t).ok()).unwrap_or(0));
+    let header = transfork::Group { subscribe: SubscribeId(subscribe_id), sequence: GroupSequence(sequence) };
+    header.encode(spec, &mut head).ok()?;
+    Some(head.freeze())
+}
+
+/// Longest header of a group: its type, and two numbers.
+const HEAD: usize = 17;
+
+/// How frames begin in this format.
+fn header_form(format: GroupFormat) -> HeaderForm {
+    match format {
+        GroupFormat::Transfork => {
+            HeaderForm { id: 0, write: |meta: &FrameMeta, out| frame_header(meta.size, out) }
+        }
     }
-    frames(&mut stream, dialect, Some(head.freeze()), group, (&rank, &gate), None).await
 }
 
 /// Sends what `group` has from its reader's place on, behind `head`, and waits until the peer has it.
@@ -119,43 +163,42 @@ pub(super) async fn send<C: Connection>(
 pub(super) async fn frames<S: SendStream>(
     stream: &mut S,
     dialect: &'static dyn Dialect,
-    head: Option<Bytes>,
-    mut group: GroupConsumer,
+    mut head: Option<Bytes>,
+    group: &mut GroupConsumer,
     (rank, gate): (&Rank, &Gate),
     stopped_with: Option<Code>,
 ) -> Sent {
     let mut current = rank.value();
     stream.set_priority(current);
-    let mut headers = BytesMut::with_capacity(64);
-    let mut parts = Vec::with_capacity(BATCH);
-    let mut chunks: Vec<Bytes> = Vec::with_capacity(BATCH * 2 + 1);
-    chunks.extend(head);
+    let form = header_form(dialect.group_format());
     let mut turn = 0;
     loop {
-        // What is not there yet is not waited for while there is something to write.
-        if chunks.is_empty() {
+        let mut batch = gate.batch();
+        if let Some(head) = head.take() {
+            // What is not there yet is not waited for while there is something to write.
+            batch.pieces.push(head);
+            group.wire_ready(BATCH, form, &mut batch.pieces);
+        } else {
+            drop(batch);
+            let gathering = std::future::poll_fn(|cx| {
+                let mut batch = gate.batch();
+                group.poll_wire(cx, BATCH, form, &mut batch.pieces).map_ok(|_| batch)
+            });
             let gathered = tokio::select! {
                 biased;
-                gathered = std::future::poll_fn(|cx| group.poll_parts(cx, BATCH, &mut parts)) => gathered,
+                gathered = gathering => gathered,
                 stopped = stream.stopped() => return stop(stream, dialect, stopped, stopped_with),
             };
-            match gathered {
-                Ok(0) => break,
-                Ok(_) => {}
+            batch = match gathered {
+                Ok(batch) => batch,
                 Err(error) => {
                     let reason = error.reason();
                     stream.reset(dialect.code(reason));
                     return Sent::Lost(reason);
                 }
-            }
-        }
-        for part in parts.drain(..) {
-            match part {
-                Part::Frame(meta) => {
-                    frame_header(meta.size, &mut headers);
-                    chunks.push(headers.split().freeze());
-                }
-                Part::Chunk(chunk) => chunks.push(chunk),
+            };
+            if batch.pieces.is_empty() {
+                break;
             }
         }
         let written = loop {
@@ -166,7 +209,7 @@ pub(super) async fn frames<S: SendStream>(
             }
             tokio::select! {
                 biased;
-                written = write(stream, &mut chunks, rank, gate) => break Some(written),
+                written = write(stream, &mut batch.pieces, rank, gate) => break Some(written),
                 () = group.expired() => break None,
                 _ = rank.changed(current) => {}
             }
@@ -191,7 +234,8 @@ pub(super) async fn frames<S: SendStream>(
     let mut sending = Sending { stream, code: dialect.code(Reason::Cancelled), over: false };
     let too_old = async {
         group.expired().await;
-        tokio::time::sleep(ON_ITS_WAY).await;
+        // Seldom: every group that is sent would pay for the room.
+        Box::pin(tokio::time::sleep(ON_ITS_WAY)).await;
     };
     tokio::pin!(too_old);
     let stopped = loop {

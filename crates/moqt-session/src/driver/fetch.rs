@@ -103,7 +103,7 @@ impl<C: Connection> Driver<C> {
             return;
         };
         let FetchAnswer { group, reading, .. } = *answer;
-        let group = group.served(None, Some(&self.limits.meters));
+        let mut group = group.served(None, Some(&self.limits.meters));
         let (dialect, rank, gate) = (self.dialect, serving.rank.clone(), self.gate.clone());
         self.groups_out += 1;
         self.spawn(async move {
@@ -111,7 +111,9 @@ impl<C: Connection> Driver<C> {
             let sent = tokio::select! {
                 biased;
                 code = stopped => Err(code.unwrap_or(Code::NONE)),
-                sent = egress::frames(&mut stream, dialect, None, group, (&rank, &gate), cancelled) => Ok(sent),
+                sent = rank.work(egress::frames(&mut stream, dialect, None, &mut group, (&rank, &gate), cancelled)) => {
+                    Ok(sent.unwrap_or(Sent::Lost(Reason::Cancelled)))
+                }
             };
             drop(reading);
             let sent = sent.unwrap_or_else(|code| {

@@ -13,6 +13,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use bytes::Bytes;
+
 use super::egress::Rank;
 
 /// The gate that all streams with payload of a session pass. Clones are the same one.
@@ -31,11 +33,38 @@ struct State {
     /// How many the connection keeps waiting.
     held_up: usize,
     next_ticket: Ticket,
+    /// Lists for the pieces of one write, empty, for whoever is next.
+    spare: Vec<Vec<Bytes>>,
+}
+
+/// How many empty lists are kept. A stream holds one only while it has something to write.
+const SPARE: usize = 4;
+
+/// Pieces that one stream is about to write; dropped, the list is for the next one.
+pub(super) struct Batch<'a> {
+    pub(super) pieces: Vec<Bytes>,
+    gate: &'a Gate,
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.pieces.clear();
+        let mut state = self.gate.lock();
+        if state.spare.len() < SPARE {
+            state.spare.push(std::mem::take(&mut self.pieces));
+        }
+    }
 }
 
 impl Gate {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An empty list of pieces to write.
+    pub(super) fn batch(&self) -> Batch<'_> {
+        let pieces = self.lock().spare.pop();
+        Batch { pieces: pieces.unwrap_or_default(), gate: self }
     }
 
     /// Lets the next one write; `false` when nobody waits.

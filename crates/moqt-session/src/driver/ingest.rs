@@ -1,6 +1,7 @@
 //! Groups coming in: from a stream into a group of the model.
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use moqt_transport::{Code, ReadError, RecvStream};
 use moqt_wire::{FrameDecoder, FrameEvent, Limits, transfork};
 
@@ -86,11 +87,21 @@ async fn head<R: RecvStream>(
 /// Where frames go.
 trait Sink: Sync {
     fn sequence(&self) -> u64;
-    fn begin(&mut self, size: u64) -> Result<(), GroupError>;
-    fn append(&mut self, payload: Bytes) -> Result<(), GroupError>;
+    /// Takes what has come, as one.
+    fn take(&mut self, frames: &mut FrameDecoder) -> Result<(), GroupError>;
     fn complete(&mut self) -> Result<(), GroupError>;
     fn end(&mut self, error: GroupError);
     fn let_go(&self) -> impl Future<Output = GroupError> + Send;
+}
+
+fn drain(
+    frames: &mut FrameDecoder,
+    mut write: impl FnMut(FrameEvent) -> Result<(), GroupError>,
+) -> Result<(), GroupError> {
+    while let Some(event) = frames.next().map_err(|_| GroupError::TooLarge)? {
+        write(event)?;
+    }
+    Ok(())
 }
 
 impl Sink for &GroupProducer {
@@ -98,12 +109,14 @@ impl Sink for &GroupProducer {
         GroupProducer::sequence(self)
     }
 
-    fn begin(&mut self, size: u64) -> Result<(), GroupError> {
-        self.begin_frame(FrameMeta::sized(size))
-    }
-
-    fn append(&mut self, payload: Bytes) -> Result<(), GroupError> {
-        self.append_payload(payload)
+    fn take(&mut self, frames: &mut FrameDecoder) -> Result<(), GroupError> {
+        self.write_parts(|parts| {
+            drain(frames, |event| match event {
+                FrameEvent::Begin { size } => parts.begin(FrameMeta::sized(size)),
+                FrameEvent::Payload(payload) => parts.append(payload),
+                FrameEvent::End => Ok(()),
+            })
+        })
     }
 
     fn complete(&mut self) -> Result<(), GroupError> {
@@ -124,12 +137,14 @@ impl Sink for Pen {
         Pen::sequence(self)
     }
 
-    fn begin(&mut self, size: u64) -> Result<(), GroupError> {
-        self.begin_frame(FrameMeta::sized(size))
-    }
-
-    fn append(&mut self, payload: Bytes) -> Result<(), GroupError> {
-        self.append_payload(payload)
+    fn take(&mut self, frames: &mut FrameDecoder) -> Result<(), GroupError> {
+        self.write_parts(|parts| {
+            drain(frames, |event| match event {
+                FrameEvent::Begin { size } => parts.begin(FrameMeta::sized(size)),
+                FrameEvent::Payload(payload) => parts.append(payload),
+                FrameEvent::End => Ok(()),
+            })
+        })
     }
 
     fn complete(&mut self) -> Result<(), GroupError> {
@@ -211,14 +226,7 @@ async fn copy<R: RecvStream>(
         if !intake.take(now(), came as u64) {
             return Err(GroupError::Reset(Reason::TooMany));
         }
-        loop {
-            match frames.next().map_err(|_| GroupError::TooLarge)? {
-                Some(FrameEvent::Begin { size }) => group.begin(size)?,
-                Some(FrameEvent::Payload(payload)) => group.append(payload)?,
-                Some(FrameEvent::End) => {}
-                None => break,
-            }
-        }
+        group.take(&mut frames)?;
         let read = tokio::select! {
             biased;
             read = stream.read_chunk(CHUNK) => read,
@@ -227,8 +235,15 @@ async fn copy<R: RecvStream>(
         };
         match read {
             Ok(Some(chunk)) => {
+                // Whatever else has come goes along: all readers are woken once for it.
                 came = chunk.len();
                 frames.push(chunk);
+                while came < CHUNK
+                    && let Some(Ok(Some(chunk))) = stream.read_chunk(CHUNK).now_or_never()
+                {
+                    came += chunk.len();
+                    frames.push(chunk);
+                }
             }
             Ok(None) => return frames.finish().map_err(|_| GroupError::WrongSize),
             Err(ReadError::Reset(code)) => return Err(GroupError::Reset(dialect.reason(code))),

@@ -39,7 +39,7 @@ use self::{
     drain::Leaving,
     gate::Gate,
     outbox::{End, Outbox, Wrote},
-    publish::Serving,
+    publish::{Happened, Serving},
     subscribe::Wish,
 };
 use crate::{
@@ -76,6 +76,7 @@ pub(crate) fn start<C: Connection>(
         work: FuturesUnordered::new(),
         in_a_row: 0,
         gate: Gate::default(),
+        happened: Happened::default(),
         outboxes: BTreeMap::new(),
         readers: BTreeMap::new(),
         uses: BTreeMap::new(),
@@ -114,6 +115,8 @@ struct Driver<C: Connection> {
     in_a_row: usize,
     /// Where streams with payload wait for their turn.
     gate: Gate,
+    /// What has happened on tracks that the peer reads.
+    happened: Happened,
     /// What waits to be written, for each request whose half is open.
     outboxes: BTreeMap<RequestId, Outbox>,
     /// Stops the reading of a request's stream, with a code for the peer.
@@ -192,7 +195,7 @@ enum Done<C: Connection> {
     /// A group stream is through, with the whole group or not.
     Ingested(RequestId, u64, bool),
     TrackAnswer(RequestId, Result<TrackConsumer, Reason>),
-    TrackEvents(RequestId, TrackConsumer, Vec<publish::Read>),
+    TrackChanged(RequestId, publish::Read),
     GroupSent(RequestId, u64, egress::Sent),
     /// A subscriber may be behind for too long.
     LagDue(RequestId),
@@ -291,8 +294,12 @@ impl<C: Connection> Driver<C> {
     async fn next_done(&mut self) -> Option<Done<C>> {
         std::future::poll_fn(|cx| {
             loop {
+                if let Some((request, event)) = self.happened.pop() {
+                    self.in_a_row += 1;
+                    return Poll::Ready(Some(Done::TrackChanged(request, event)));
+                }
                 match self.work.poll_next_unpin(cx) {
-                    Poll::Pending if self.gate.admit() => {}
+                    Poll::Pending if !self.happened.is_empty() || self.gate.admit() => {}
                     Poll::Pending => {
                         self.in_a_row = 0;
                         return Poll::Pending;
@@ -366,7 +373,7 @@ impl<C: Connection> Driver<C> {
             Done::GroupOpened(opened) => self.group_opened(opened),
             Done::Ingested(request, sequence, whole) => self.ingested(request, sequence, whole),
             Done::TrackAnswer(request, answer) => self.track_answer(request, answer),
-            Done::TrackEvents(request, track, events) => self.track_events(request, track, events),
+            Done::TrackChanged(request, event) => self.track_changed(request, event),
             Done::Sample => self.sample(),
             Done::Flush(reply) => self.flushers.push(reply),
             Done::GroupSent(request, sequence, sent) => self.group_sent(request, sequence, sent),

@@ -1,11 +1,12 @@
 //! The publisher's half: serving the peer's subscriptions, watches and questions.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
-use futures_util::future::AbortHandle;
+use futures_util::{FutureExt as _, future::AbortHandle};
 use moqt_transport::Connection;
 use moqt_wire::{Feature, FullTrackName};
 use tokio::time::Instant;
@@ -51,7 +52,6 @@ pub(super) struct Serving {
 /// A group stream that is open, or waits to be.
 #[derive(Debug)]
 struct Live {
-    abort: AbortHandle,
     rank: Rank,
     group: GroupConsumer,
     /// Since when there is a newer group.
@@ -120,16 +120,20 @@ impl Serving {
     /// Gives everything up; streams that are open are reset.
     pub(super) fn abort(&self) {
         self.reading.abort();
-        self.live.values().for_each(|live| live.abort.abort());
+        self.live.values().for_each(|live| live.rank.abort());
     }
 
     /// Gives each live stream its place among the others of this subscription.
     fn rank(&self) {
-        let mut streams: Vec<_> =
-            self.live.iter().map(|(sequence, live)| (self.order(*sequence), &live.rank)).collect();
-        streams.sort_by(|(a, _), (b, _)| b.within(a));
-        for (place, (order, rank)) in (0..=u8::MAX).rev().chain(std::iter::repeat(0)).zip(streams) {
-            rank.set(order.rank(place));
+        let mut place = u8::MAX;
+        let mut next = |(&sequence, live): (&u64, &Live)| {
+            live.rank.set(self.order(sequence).rank(place));
+            place = place.saturating_sub(1);
+        };
+        if self.order(0).descending {
+            self.live.iter().rev().for_each(&mut next);
+        } else {
+            self.live.iter().for_each(&mut next);
         }
     }
 }
@@ -137,31 +141,60 @@ impl Serving {
 /// What a reader of a track came to.
 pub(super) type Read = Result<Option<TrackEvent>, TrackError>;
 
-/// Waits for something to happen on a track and takes all of it.
-async fn read_all(reader: &mut TrackConsumer) -> Vec<Read> {
-    loop {
-        let Some(due) = reader.due() else {
-            return std::future::poll_fn(|cx| all_ready(reader, cx)).await;
-        };
-        let ready = std::future::poll_fn(|cx| all_ready(reader, cx));
-        match tokio::time::timeout_at(due, ready).await {
-            Ok(events) => return events,
-            Err(_) => reader.settle(),
-        }
-    }
-}
+/// What has happened on tracks that are served, in order. Readers add to it within a poll of the driver, which empties
+/// it before it waits; so nothing stays, and nothing is allocated for a group.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Happened(Arc<Mutex<VecDeque<(RequestId, Read)>>>);
 
-/// Everything that a track has for a reader now; waits where there is nothing.
-fn all_ready(reader: &mut TrackConsumer, cx: &Context<'_>) -> Poll<Vec<Read>> {
-    let mut events = Vec::new();
-    while let Poll::Ready(event) = reader.poll_event(cx) {
-        let over = !matches!(event, Ok(Some(_)));
-        events.push(event);
-        if over {
-            break;
+impl Happened {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(RequestId, Read)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// What happened first.
+    pub(super) fn pop(&self) -> Option<(RequestId, Read)> {
+        self.lock().pop_front()
+    }
+
+    /// Reads a track to its end.
+    async fn read(self, request: RequestId, mut reader: TrackConsumer) {
+        loop {
+            let due = reader.due();
+            let ready = std::future::poll_fn(|cx| self.take(request, &mut reader, cx));
+            let over = match due {
+                None => ready.await,
+                Some(due) => match tokio::time::timeout_at(due, ready).await {
+                    Ok(over) => over,
+                    Err(_) => {
+                        reader.settle();
+                        false
+                    }
+                },
+            };
+            if over {
+                return;
+            }
         }
     }
-    if events.is_empty() { Poll::Pending } else { Poll::Ready(events) }
+
+    /// Takes everything that a track has for a reader now; waits where there is nothing. `true` at the end.
+    fn take(&self, request: RequestId, reader: &mut TrackConsumer, cx: &Context<'_>) -> Poll<bool> {
+        let mut some = false;
+        while let Poll::Ready(event) = reader.poll_event(cx) {
+            let over = !matches!(event, Ok(Some(_)));
+            self.lock().push_back((request, event));
+            if over {
+                return Poll::Ready(true);
+            }
+            some = true;
+        }
+        // What is missing may be due at another time now.
+        if some && reader.due().is_some() { Poll::Ready(false) } else { Poll::Pending }
+    }
 }
 
 impl<C: Connection> Driver<C> {
@@ -213,25 +246,19 @@ impl<C: Connection> Driver<C> {
         self.end_if_sent(request);
     }
 
-    fn read_track(&mut self, request: RequestId, mut reader: TrackConsumer) {
-        let reading = self.spawn_abortable(async move {
-            let events = read_all(&mut reader).await;
-            Done::TrackEvents(request, reader, events)
-        });
+    fn read_track(&mut self, request: RequestId, reader: TrackConsumer) {
+        let reading = self.happened.clone().read(request, reader).map(|()| Done::Nothing);
+        let reading = self.spawn_abortable(reading);
         match self.uses.get_mut(&request) {
             Some(Use::Serving(serving)) => serving.reading = reading,
             _ => reading.abort(),
         }
     }
 
-    pub(super) fn track_events(&mut self, request: RequestId, reader: TrackConsumer, events: Vec<Read>) {
-        for event in events {
-            self.track_event(request, event);
-        }
+    /// Something happened on a track that is served.
+    pub(super) fn track_changed(&mut self, request: RequestId, event: Read) {
+        self.track_event(request, event);
         self.end_if_sent(request);
-        if matches!(self.uses.get(&request), Some(Use::Serving(serving)) if serving.end.is_none()) {
-            self.read_track(request, reader);
-        }
     }
 
     fn track_event(&mut self, request: RequestId, event: Read) {
@@ -312,28 +339,24 @@ impl<C: Connection> Driver<C> {
         }
     }
 
-    fn send_group(&mut self, request: RequestId, group: GroupConsumer) {
+    fn send_group(&mut self, request: RequestId, mut group: GroupConsumer) {
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
         let sequence = group.sequence();
         let rank = Rank::default();
         let (connection, dialect, id) = (self.connection.clone(), self.dialect, serving.wish.id);
         let (stream_rank, gate) = (rank.clone(), self.gate.clone());
         self.groups_out += 1;
-        let (abort, registration) = AbortHandle::new_pair();
         let at = now();
         for live in serving.live.range_mut(..sequence).map(|(_, live)| live) {
             live.superseded.get_or_insert(at);
         }
         let newer = serving.live.last_key_value().is_some_and(|(newest, _)| *newest > sequence);
-        let live = Live { abort, rank, group: group.clone(), superseded: newer.then_some(at) };
+        let live = Live { rank, group: group.clone(), superseded: newer.then_some(at) };
         serving.live.insert(sequence, live);
         serving.rank();
-        let send = futures_util::future::Abortable::new(
-            egress::send(connection, dialect, id, group, stream_rank, gate),
-            registration,
-        );
         self.spawn(async move {
-            let sent = send.await.unwrap_or(Sent::Lost(Reason::Cancelled));
+            let send = egress::send(&connection, dialect, id, &mut group, &stream_rank, &gate);
+            let sent = stream_rank.work(send).await.unwrap_or(Sent::Lost(Reason::Cancelled));
             Done::GroupSent(request, sequence, sent)
         });
         self.sample_later();
@@ -366,7 +389,7 @@ impl<C: Connection> Driver<C> {
         debug!(request = request.0, groups = lag.groups.len(), %reason, "peer is too slow");
         for sequence in lag.groups {
             if let Some(live) = serving.live.remove(&sequence) {
-                live.abort.abort();
+                live.rank.abort();
             }
             if serving.accounts.given_up(sequence) {
                 serving.unreported.insert(sequence, (sequence, reason));
@@ -423,7 +446,7 @@ impl<C: Connection> Driver<C> {
         // What the range no longer covers is given up, and reported like everything that is. Spec: digest 5.4.
         for sequence in serving.accounts.narrow(update.first, update.last) {
             if let Some(live) = serving.live.remove(&sequence) {
-                live.abort.abort();
+                live.rank.abort();
             }
             if serving.accounts.given_up(sequence) {
                 serving.unreported.insert(sequence, (sequence, Reason::Cancelled));

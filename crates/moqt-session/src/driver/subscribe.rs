@@ -168,6 +168,7 @@ impl<C: Connection> Driver<C> {
             }
         };
         debug!(request = request.0, track = %name, "subscribe");
+        self.connection.expect_streams();
         let (track, consumer) = match into {
             Into::New(retention) => {
                 let max_age = max_age.map_or(retention.max_age, |age| age.min(retention.max_age));

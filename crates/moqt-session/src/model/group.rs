@@ -10,7 +10,7 @@ use std::{
     task::Poll,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
@@ -19,7 +19,7 @@ use super::{
     frame::{FrameMeta, FrameProducer},
     terms::Retention,
     track::TrackShared,
-    wait::{WaitList, Waiting},
+    wait::{WaitList, Waiting, wake_unlocked},
 };
 use crate::error::{GroupError, Reason};
 
@@ -34,9 +34,9 @@ const COPY_BELOW_FROM_PEER: usize = 16 << 10;
 
 /// What a group costs beside its frames: itself, and its places in the lists of its track.
 const GROUP_COST: u64 = size_of::<GroupShared>() as u64 + 128;
-/// What a frame, a piece of payload, and a piece's own allocation cost beside their bytes, so that many small ones
-/// count for what they hold.
-const FRAME_COST: usize = size_of::<FrameEntry>();
+/// What a frame with its header, a piece of payload, and a piece's own allocation cost beside their bytes, so that many
+/// small ones count for what they hold.
+const FRAME_COST: usize = size_of::<FrameEntry>() + 8;
 const CHUNK_COST: usize = size_of::<Bytes>();
 const ALLOCATION_COST: usize = 32;
 
@@ -64,12 +64,42 @@ struct FrameEntry {
     written: u64,
     /// The frame's chunks so far.
     chunks: Range<usize>,
+    /// What stands before it on the wire, once somebody has sent it; empty until then.
+    header: Bytes,
+}
+
+/// How the headers of frames are written. All that is sent of a group shares those of its first sender's form.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeaderForm {
+    /// Tells the forms apart.
+    pub(crate) id: u8,
+    pub(crate) write: fn(&FrameMeta, &mut BytesMut),
+}
+
+/// How many bytes of headers are allocated at a time.
+const HEADERS: usize = 64;
+
+#[derive(Debug, Default)]
+struct Headers {
+    form: Option<u8>,
+    room: BytesMut,
+}
+
+impl Headers {
+    fn write(&mut self, form: HeaderForm, meta: &FrameMeta) -> Bytes {
+        if self.room.capacity() == 0 {
+            self.room.reserve(HEADERS);
+        }
+        (form.write)(meta, &mut self.room);
+        self.room.split().freeze()
+    }
 }
 
 #[derive(Debug, Default)]
 struct State {
     frames: Vec<FrameEntry>,
     chunks: Vec<Bytes>,
+    headers: Headers,
     /// What this group holds: payload, and what frames and pieces cost beside it.
     bytes: u64,
     /// Payload alone, declared frames included.
@@ -179,6 +209,7 @@ impl GroupShared {
         state.end = Some(Err(GroupError::Expired));
         state.frames = Vec::new();
         state.chunks = Vec::new();
+        state.headers = Headers::default();
         self.account.release(std::mem::take(&mut state.bytes));
         state.readers.wake();
         state.expiry.wake();
@@ -270,15 +301,28 @@ impl GroupProducer {
     /// - otherwise the reason for which the group ended before.
     pub fn write_frame(&mut self, payload: impl Into<Bytes>) -> Result<(), GroupError> {
         let payload = payload.into();
-        let held = {
-            let mut state = self.shared.lock();
-            self.shared.begin(&mut state, FrameMeta::sized(payload.len() as u64))?;
-            let held = self.shared.append(&mut state, payload)?;
-            state.readers.wake();
-            held
-        };
+        self.write_parts(|parts| {
+            parts.begin(FrameMeta::sized(payload.len() as u64))?;
+            parts.append(payload)
+        })
+    }
+
+    /// Writes what `write` does as one: readers see all of it, and are woken once.
+    pub(crate) fn write_parts(
+        &self,
+        write: impl FnOnce(&mut Parts<'_>) -> Result<(), GroupError>,
+    ) -> Result<(), GroupError> {
+        let mut state = self.shared.lock();
+        let mut parts = Parts { shared: &self.shared, state: &mut state, held: 0, is_news: false };
+        let result = write(&mut parts);
+        let Parts { held, is_news, .. } = parts;
+        if is_news {
+            wake_unlocked(state, || self.shared.lock(), |state| &mut state.readers);
+        } else {
+            drop(state);
+        }
         self.shared.keep_within(held);
-        Ok(())
+        result
     }
 
     /// Starts a frame whose bytes follow piece by piece.
@@ -313,9 +357,8 @@ impl GroupProducer {
         }
         state.end = Some(Ok(()));
         state.ended_at = Some(now());
-        state.readers.wake();
         state.expiry.wake();
-        drop(state);
+        wake_unlocked(state, || self.shared.lock(), |state| &mut state.readers);
         if let Some(track) = self.shared.track.upgrade() {
             track.finished(self.sequence());
         }
@@ -352,29 +395,37 @@ impl GroupProducer {
     }
 
     pub(crate) fn begin_frame(&self, meta: FrameMeta) -> Result<(), GroupError> {
-        let empty = meta.size == 0;
-        let held = {
-            let mut state = self.shared.lock();
-            let held = self.shared.begin(&mut state, meta)?;
-            if empty {
-                // Otherwise the first payload wakes: a size alone is nothing to send.
-                state.readers.wake();
-            }
-            held
-        };
-        self.shared.keep_within(held);
-        Ok(())
+        self.write_parts(|parts| parts.begin(meta))
     }
 
     /// Appends to the frame begun last; the caller keeps to its size.
     pub(crate) fn append_payload(&self, chunk: Bytes) -> Result<(), GroupError> {
-        let held = {
-            let mut state = self.shared.lock();
-            let held = self.shared.append(&mut state, chunk)?;
-            state.readers.wake();
-            held
-        };
-        self.shared.keep_within(held);
+        self.write_parts(|parts| parts.append(chunk))
+    }
+}
+
+/// A group while several parts are written to it.
+pub(crate) struct Parts<'a> {
+    shared: &'a GroupShared,
+    state: &'a mut State,
+    /// What the track holds now.
+    held: u64,
+    is_news: bool,
+}
+
+impl Parts<'_> {
+    /// Begins a frame.
+    pub(crate) fn begin(&mut self, meta: FrameMeta) -> Result<(), GroupError> {
+        // Otherwise the first payload wakes: a size alone is nothing to send.
+        self.is_news |= meta.size == 0;
+        self.held = self.shared.begin(self.state, meta)?;
+        Ok(())
+    }
+
+    /// Appends to the frame begun last; the caller keeps to its size.
+    pub(crate) fn append(&mut self, chunk: Bytes) -> Result<(), GroupError> {
+        self.held = self.shared.append(self.state, chunk)?;
+        self.is_news = true;
         Ok(())
     }
 }
@@ -393,7 +444,7 @@ impl GroupShared {
             // Often the only one.
             state.frames.reserve_exact(1);
         }
-        state.frames.push(FrameEntry { meta, written: 0, chunks: next..next });
+        state.frames.push(FrameEntry { meta, written: 0, chunks: next..next, header: Bytes::new() });
         let grown = state.frames.capacity() - before;
         Ok(self.charge(state, grown * FRAME_COST))
     }

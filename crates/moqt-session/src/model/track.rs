@@ -21,7 +21,7 @@ use super::{
     group::{GroupKey, GroupProducer, GroupShared},
     ranges::{Holes, Runs},
     terms::{CreateGroupError, Retention, Start, TrackInfo},
-    wait::{WaitList, Waiting},
+    wait::{WaitList, Waiting, wake_unlocked},
 };
 use crate::error::{Reason, TrackError};
 
@@ -184,6 +184,7 @@ impl TrackShared {
         }
     }
 
+    /// The caller wakes readers.
     fn insert(self: &Arc<Self>, state: &mut State, sequence: u64) -> Arc<GroupShared> {
         let group = GroupShared::new(
             GroupKey::whole(sequence),
@@ -209,7 +210,6 @@ impl TrackShared {
         state.running.insert(place, (0, at));
         self.evict(state, at);
         self.account.has_spare(state.arrivals.len() > 1);
-        state.readers.wake();
         group
     }
 
@@ -434,7 +434,7 @@ impl TrackProducer {
             return GroupProducer::refused(next.unwrap_or(u64::MAX), &self.shared.retention);
         };
         let group = GroupProducer::new(self.shared.insert(&mut state, next));
-        drop(state);
+        wake_unlocked(state, || self.shared.lock(), |state| &mut state.readers);
         group.keep_within_budget();
         group
     }
@@ -457,7 +457,7 @@ impl TrackProducer {
             return Err(CreateGroupError::Duplicate(sequence));
         }
         let group = GroupProducer::new(self.shared.insert(&mut state, sequence));
-        drop(state);
+        wake_unlocked(state, || self.shared.lock(), |state| &mut state.readers);
         group.keep_within_budget();
         Ok(group)
     }

@@ -3,7 +3,10 @@
 //! A [`WaitList`] lives inside the mutex of the state it is about, so a reader that finds nothing and leaves
 //! its waker cannot miss the change in between.
 
-use std::task::{Context, Waker};
+use std::{
+    sync::MutexGuard,
+    task::{Context, Waker},
+};
 
 /// Wakers of the readers that found nothing, one place a reader.
 #[derive(Debug, Default)]
@@ -51,11 +54,47 @@ impl WaitList {
 
     /// Wakes everybody who waits.
     ///
-    /// Wakers only mark tasks as ready, so this may run under the lock of the state.
+    /// Wakers only mark tasks as ready, so this may run under the lock of the state. Where many wait often, use
+    /// [`wake_unlocked`].
     pub(crate) fn wake(&mut self) {
         for waker in self.places.iter_mut().filter_map(Option::take) {
             waker.wake();
         }
+    }
+}
+
+/// How many are woken between two looks at a list.
+const AT_A_TIME: usize = 32;
+
+/// Wakes everybody who waits in a list of the state behind `guard`, and lets go of it before: whoever runs at once, on
+/// another thread, would only wait for the lock.
+pub(crate) fn wake_unlocked<'a, S>(
+    mut guard: MutexGuard<'a, S>,
+    lock: impl Fn() -> MutexGuard<'a, S>,
+    list: fn(&mut S) -> &mut WaitList,
+) {
+    let mut from = 0;
+    loop {
+        let mut some = [const { None::<Waker> }; AT_A_TIME];
+        let mut room = some.iter_mut();
+        let places = &mut list(&mut guard).places;
+        while let Some(place) = places.get_mut(from)
+            && room.len() > 0
+        {
+            from += 1;
+            if let Some(waker) = place.take()
+                && let Some(room) = room.next()
+            {
+                *room = Some(waker);
+            }
+        }
+        let through = from >= places.len();
+        drop(guard);
+        some.into_iter().flatten().for_each(Waker::wake);
+        if through {
+            return;
+        }
+        guard = lock();
     }
 }
 

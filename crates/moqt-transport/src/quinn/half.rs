@@ -55,7 +55,6 @@ impl From<quinn::ReadError> for Failure {
 }
 
 /// The sending half; resets the stream when dropped unfinished, where `quinn` would finish it.
-#[derive(Debug)]
 pub(crate) struct SendHalf {
     mapping: Mapping,
     /// What of the carrier's own bytes is still to go out with the first bytes of the user, so that an opened stream
@@ -63,6 +62,16 @@ pub(crate) struct SendHalf {
     header: Bytes,
     room: Room,
     state: SendState,
+    /// Waits for the peer to need no more. Kept from one wait to the next, for beginning one takes the connection's lock.
+    watch: Option<Watch>,
+}
+
+type Watch = Pin<Box<dyn Future<Output = Stopped> + Send + Sync>>;
+
+impl std::fmt::Debug for SendHalf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SendHalf").field("state", &self.state).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -76,7 +85,7 @@ enum SendState {
 
 impl SendHalf {
     pub(crate) fn new(sender: quinn::SendStream, mapping: Mapping, header: Bytes, room: Room) -> Self {
-        Self { mapping, header, room, state: SendState::Open(sender) }
+        Self { mapping, header, room, state: SendState::Open(sender), watch: None }
     }
 
     pub(crate) async fn write_chunks(&mut self, chunks: &mut [Bytes]) -> Result<usize, Failure> {
@@ -148,7 +157,13 @@ impl SendHalf {
 
     pub(crate) async fn stopped(&mut self) -> Result<Option<Code>, quinn::ConnectionError> {
         let result = match &mut self.state {
-            SendState::Open(sender) | SendState::Finished(sender) => sender.stopped().await,
+            SendState::Open(sender) | SendState::Finished(sender) => {
+                let watch = self.watch.get_or_insert_with(|| Box::pin(sender.stopped()));
+                let result = watch.await;
+                // Once it has an answer it cannot be asked again.
+                self.watch = None;
+                result
+            }
             SendState::Finishing(finishing) => finishing.stopped().await,
             // `quinn` does not say when a reset was acknowledged, and the peer needs nothing more anyhow.
             SendState::Reset => return Ok(None),
@@ -216,7 +231,7 @@ type Stopped = Result<Option<VarInt>, StoppedError>;
 
 /// A stream that was finished before its header found room in the connection's flow control.
 struct Finishing {
-    stopped: Pin<Box<dyn Future<Output = Stopped> + Send + Sync>>,
+    stopped: Watch,
     result: Option<Stopped>,
     reset: oneshot::Sender<Code>,
 }

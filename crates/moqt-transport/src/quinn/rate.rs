@@ -50,7 +50,13 @@ impl Rate {
 }
 
 /// How long a path may be kept busy beyond its round trip, at least: for the time that writers take to come back.
-const SLACK: Duration = Duration::from_millis(10);
+const SLACK: Duration = Duration::from_millis(20);
+
+/// What a round trip takes beyond the shortest where packets wait in a queue.
+const QUEUE: Duration = Duration::from_millis(10);
+
+/// How long there must have been no queue before more may be under way again.
+const CALM: Duration = Duration::from_secs(1);
 
 /// What may be under way on any path, in bytes: a few packets.
 const LEAST: u64 = 8 * 1024;
@@ -104,20 +110,26 @@ pub(crate) struct Path {
     pub(crate) window: AtomicU64,
     /// The most that the send window may become, in bytes.
     pub(crate) most: u64,
+    /// Streams that the peer may have open once some are expected.
+    pub(crate) uni_streams: u32,
 }
 
 /// A congestion controller, and the rate beside it.
 ///
 /// What is under way waits in the queue of the path's narrowest link, in front of everything that comes later, however
-/// important. So no more is under way than keeps the path busy: what it delivers in two round trips. That is more
-/// than fits without a queue, so a higher rate is found out by trying, and less than it takes to lose something.
-/// Where a queue is shorter than that, the controller inside learns of it by loss, as ever.
+/// important. So once there is a queue, no more is under way than keeps the path busy: what it delivers in two round
+/// trips. That is more than fits without a queue, so a higher rate is found out by trying, and less than it takes to
+/// lose something. Where a queue is shorter than that, the controller inside learns of it by loss, as ever; where there
+/// is none, a large frame leaves in one piece.
 struct Measured {
     inner: Box<dyn Controller>,
     rate: Rate,
     pace: Pace,
     /// Bytes that keep the path busy; 0 while that is not known.
     enough: u64,
+    /// When packets last waited in a queue, and whether that was a short while ago.
+    queued: Option<Instant>,
+    calm: bool,
     by_loss: bool,
     path: Arc<Path>,
 }
@@ -143,6 +155,11 @@ impl Controller for Measured {
         self.pace.acked(now, bytes, !app_limited, rtt.get());
         // A window that is not used does not grow.
         self.inner.on_ack(now, sent, bytes, app_limited || self.is_capped(), rtt);
+        if self.queued.is_none() || rtt.conservative() > rtt.min() + QUEUE {
+            // A path that is new may have one.
+            self.queued = Some(now);
+        }
+        self.calm = self.queued.is_some_and(|at| now.saturating_duration_since(at) > CALM);
         let time = rtt.min() + rtt.min().max(SLACK);
         let enough = u128::from(self.pace.best()) * time.as_nanos() / 1_000_000_000;
         self.enough = u64::try_from(enough).unwrap_or(u64::MAX);
@@ -165,7 +182,7 @@ impl Controller for Measured {
 
     fn window(&self) -> u64 {
         let window = self.inner.window();
-        if self.enough == 0 || !self.by_loss {
+        if self.enough == 0 || self.calm || !self.by_loss {
             return window;
         }
         // Round trips may have become longer since the shortest of them: then the window inside knows better.
@@ -182,6 +199,8 @@ impl Controller for Measured {
             rate: self.rate,
             pace: self.pace,
             enough: self.enough,
+            queued: self.queued,
+            calm: self.calm,
             by_loss: self.by_loss,
             path: Arc::clone(&self.path),
         })
@@ -201,6 +220,8 @@ pub(crate) struct Measure<F> {
     pub(crate) factory: Arc<F>,
     /// The most that the send window may become, in bytes.
     pub(crate) send_window: u64,
+    /// Streams that the peer may have open once some are expected.
+    pub(crate) uni_streams: u32,
     /// Whether the controllers only know loss, and are better kept from filling queues.
     pub(crate) by_loss: bool,
 }
@@ -208,9 +229,11 @@ pub(crate) struct Measure<F> {
 impl<F: ControllerFactory + Send + Sync + 'static> ControllerFactory for Measure<F> {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
         let inner = Arc::clone(&self.factory).build(now, current_mtu);
-        let path = Arc::new(Path { window: inner.window().into(), most: self.send_window });
+        let (most, uni_streams) = (self.send_window, self.uni_streams);
+        let path = Arc::new(Path { window: inner.window().into(), most, uni_streams });
         let (rate, pace) = Default::default();
-        Box::new(Measured { inner, rate, pace, enough: 0, by_loss: self.by_loss, path })
+        let by_loss = self.by_loss;
+        Box::new(Measured { inner, rate, pace, enough: 0, queued: None, calm: false, by_loss, path })
     }
 }
 
@@ -309,19 +332,20 @@ mod tests {
 
     #[test]
     fn no_more_is_under_way_than_keeps_the_path_busy() {
-        for (window, enough, by_loss, expected) in [
-            (100_000, 0, true, 100_000),
-            (100_000, 60_000, true, 60_000),
-            (100_000, 1000, true, 50_000),
-            (20_000, 90_000, true, 20_000),
-            (9000, 10, true, LEAST),
-            (3000, 10, true, 3000),
-            (100_000, 60_000, false, 100_000),
+        for (window, enough, calm, by_loss, expected) in [
+            (100_000, 0, false, true, 100_000),
+            (100_000, 60_000, false, true, 60_000),
+            (100_000, 1000, false, true, 50_000),
+            (20_000, 90_000, false, true, 20_000),
+            (9000, 10, false, true, LEAST),
+            (3000, 10, false, true, 3000),
+            (100_000, 60_000, false, false, 100_000),
+            (100_000, 60_000, true, true, 100_000),
         ] {
             let (rate, pace, path) = Default::default();
             let inner = Box::new(Fixed(window));
-            let measured = Measured { inner, rate, pace, enough, by_loss, path };
-            assert_eq!(measured.window(), expected, "{window} {enough} {by_loss}");
+            let measured = Measured { inner, rate, pace, enough, queued: None, calm, by_loss, path };
+            assert_eq!(measured.window(), expected, "{window} {enough} {calm} {by_loss}");
             assert_eq!(measured.is_capped(), expected < window);
         }
     }
@@ -329,7 +353,7 @@ mod tests {
     #[test]
     fn a_measured_controller_is_the_one_inside() {
         let factory = Arc::new(quinn::congestion::CubicConfig::default());
-        let factory = Arc::new(Measure { factory, send_window: 1, by_loss: true });
+        let factory = Arc::new(Measure { factory, send_window: 1, uni_streams: 1, by_loss: true });
         #[expect(clippy::disallowed_methods, reason = "any point in time will do")]
         let mut controller = factory.build(Instant::now(), 1200);
         controller.on_mtu_update(1400);

@@ -40,6 +40,14 @@ impl Room {
         }))
     }
 
+    /// Lets the peer open as many streams as it may when some are expected.
+    pub(crate) fn expect_streams(&self) {
+        if let Some(inner) = &self.0 {
+            let streams = inner.path.lock().unwrap_or_else(PoisonError::into_inner).uni_streams;
+            inner.connection.set_max_concurrent_uni_streams(streams.into());
+        }
+    }
+
     /// Moves the bound; `true` where that made room. For writers that found none.
     fn follow(&self) -> bool {
         let Some(inner) = &self.0 else { return false };

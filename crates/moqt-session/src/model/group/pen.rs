@@ -4,10 +4,14 @@ use std::{sync::Arc, task::Poll};
 
 use bytes::Bytes;
 
-use super::{GroupProducer, GroupShared, State};
+use super::{GroupProducer, GroupShared, Parts, State};
 use crate::{
     error::{GroupError, Reason},
-    model::{clock::now, frame::FrameMeta, wait::Waiting},
+    model::{
+        clock::now,
+        frame::FrameMeta,
+        wait::{Waiting, wake_unlocked},
+    },
 };
 
 /// One of those who write a group.
@@ -148,30 +152,37 @@ impl Pen {
         }
     }
 
+    /// Writes what `write` does as one: readers see all of it, and are woken once.
+    ///
+    /// # Errors
+    ///
+    /// What `write` returns, and that what it writes has, see [`PenParts`].
+    pub(crate) fn write_parts(
+        &mut self,
+        write: impl FnOnce(&mut PenParts<'_, '_>) -> Result<(), GroupError>,
+    ) -> Result<(), GroupError> {
+        match &mut self.kind {
+            Kind::Only(group) => group.write_parts(|parts| write(&mut PenParts::Only(parts))),
+            Kind::Shared(shared) => shared.write_parts(write),
+        }
+    }
+
     /// The next frame of this copy begins.
     ///
     /// # Errors
     ///
-    /// - [`GroupError::Finished`]: the group is whole by others.
-    /// - [`GroupError::Differs`]: it is not of the size that it has in a copy that came before.
-    /// - otherwise as [`GroupProducer::write_frame`].
+    /// See [`PenParts::begin`].
     pub(crate) fn begin_frame(&mut self, meta: FrameMeta) -> Result<(), GroupError> {
-        match &mut self.kind {
-            Kind::Only(group) => group.begin_frame(meta),
-            Kind::Shared(shared) => shared.begin_frame(meta),
-        }
+        self.write_parts(|parts| parts.begin(meta))
     }
 
     /// Appends to the frame begun last; the caller keeps to its size.
     ///
     /// # Errors
     ///
-    /// As [`begin_frame`](Self::begin_frame).
+    /// See [`PenParts::append`].
     pub(crate) fn append_payload(&mut self, chunk: Bytes) -> Result<(), GroupError> {
-        match &mut self.kind {
-            Kind::Only(group) => group.append_payload(chunk),
-            Kind::Shared(shared) => shared.append_payload(chunk),
-        }
+        self.write_parts(|parts| parts.append(chunk))
     }
 
     /// This copy is whole, and the group with it.
@@ -214,52 +225,114 @@ impl Pen {
     }
 }
 
-impl Shared {
-    fn begin_frame(&mut self, meta: FrameMeta) -> Result<(), GroupError> {
-        let empty = meta.size == 0;
-        let held = {
-            let mut state = self.group.lock();
-            state.may_write(self.source)?;
-            if let Some(frame) = state.frames.get(self.frames) {
-                if frame.meta != meta {
-                    return Err(GroupError::Differs);
-                }
-                None
-            } else {
-                let held = self.group.begin(&mut state, meta)?;
-                if empty {
-                    state.readers.wake();
-                }
-                Some(held)
-            }
-        };
-        self.frames += 1;
-        self.written = 0;
-        if let Some(held) = held {
-            self.group.keep_within(held);
+/// A group while several parts of a copy are written to it.
+pub(crate) enum PenParts<'a, 'b> {
+    /// Nobody else writes it.
+    Only(&'a mut Parts<'b>),
+    /// Others may.
+    Shared(SharedParts<'a>),
+}
+
+/// The same where others write it, too.
+pub(crate) struct SharedParts<'a> {
+    group: &'a GroupShared,
+    state: &'a mut State,
+    source: u64,
+    frames: &'a mut usize,
+    written: &'a mut u64,
+    /// What the track holds now, where it has changed.
+    held: Option<u64>,
+    is_news: bool,
+}
+
+impl PenParts<'_, '_> {
+    /// The next frame of this copy begins.
+    ///
+    /// # Errors
+    ///
+    /// - [`GroupError::Finished`]: the group is whole by others.
+    /// - [`GroupError::Differs`]: it is not of the size that it has in a copy that came before.
+    /// - otherwise as [`GroupProducer::write_frame`].
+    pub(crate) fn begin(&mut self, meta: FrameMeta) -> Result<(), GroupError> {
+        match self {
+            Self::Only(parts) => parts.begin(meta),
+            Self::Shared(parts) => parts.begin(meta),
         }
+    }
+
+    /// Appends to the frame begun last; the caller keeps to its size.
+    ///
+    /// # Errors
+    ///
+    /// As [`begin`](Self::begin).
+    pub(crate) fn append(&mut self, chunk: Bytes) -> Result<(), GroupError> {
+        match self {
+            Self::Only(parts) => parts.append(chunk),
+            Self::Shared(parts) => parts.append(chunk),
+        }
+    }
+}
+
+impl SharedParts<'_> {
+    fn begin(&mut self, meta: FrameMeta) -> Result<(), GroupError> {
+        self.state.may_write(self.source)?;
+        if let Some(frame) = self.state.frames.get(*self.frames) {
+            if frame.meta != meta {
+                return Err(GroupError::Differs);
+            }
+        } else {
+            self.is_news |= meta.size == 0;
+            self.held = Some(self.group.begin(self.state, meta)?);
+        }
+        *self.frames += 1;
+        *self.written = 0;
         Ok(())
     }
 
-    fn append_payload(&mut self, mut chunk: Bytes) -> Result<(), GroupError> {
-        let held = {
-            let mut state = self.group.lock();
-            state.may_write(self.source)?;
-            let frame = self.frames.checked_sub(1).and_then(|at| state.frames.get(at));
-            let there = frame.ok_or(GroupError::WrongSize)?.written;
-            let before = self.written;
-            self.written += chunk.len() as u64;
-            if self.written <= there {
-                return Ok(());
-            }
-            // Only the last frame is not whole, so what is new belongs to it.
-            let known = usize::try_from(there.saturating_sub(before)).unwrap_or(usize::MAX);
-            let held = self.group.append(&mut state, chunk.split_off(known.min(chunk.len())))?;
-            state.readers.wake();
-            held
-        };
-        self.group.keep_within(held);
+    fn append(&mut self, mut chunk: Bytes) -> Result<(), GroupError> {
+        self.state.may_write(self.source)?;
+        let frame = self.frames.checked_sub(1).and_then(|at| self.state.frames.get(at));
+        let there = frame.ok_or(GroupError::WrongSize)?.written;
+        let before = *self.written;
+        *self.written += chunk.len() as u64;
+        if *self.written <= there {
+            return Ok(());
+        }
+        // Only the last frame is not whole, so what is new belongs to it.
+        let known = usize::try_from(there.saturating_sub(before)).unwrap_or(usize::MAX);
+        self.held = Some(self.group.append(self.state, chunk.split_off(known.min(chunk.len())))?);
+        self.is_news = true;
         Ok(())
+    }
+}
+
+impl Shared {
+    fn write_parts(
+        &mut self,
+        write: impl FnOnce(&mut PenParts<'_, '_>) -> Result<(), GroupError>,
+    ) -> Result<(), GroupError> {
+        let Self { group, source, frames, written, .. } = self;
+        let mut state = group.lock();
+        let mut parts = PenParts::Shared(SharedParts {
+            group,
+            state: &mut state,
+            source: *source,
+            frames,
+            written,
+            held: None,
+            is_news: false,
+        });
+        let result = write(&mut parts);
+        let PenParts::Shared(SharedParts { held, is_news, .. }) = parts else { return result };
+        if is_news {
+            wake_unlocked(state, || group.lock(), |state| &mut state.readers);
+        } else {
+            drop(state);
+        }
+        if let Some(held) = held {
+            group.keep_within(held);
+        }
+        result
     }
 
     fn complete(&mut self) -> Result<(), GroupError> {
@@ -274,8 +347,8 @@ impl Shared {
         state.end = Some(Ok(()));
         state.ended_at = Some(now());
         state.writers = Vec::new();
-        state.readers.wake();
         state.expiry.wake();
+        wake_unlocked(state, || self.group.lock(), |state| &mut state.readers);
         self.done = true;
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{GroupKey, GroupShared, State};
+use super::{GroupKey, GroupShared, HeaderForm, State};
 use crate::{
     error::{GroupError, Reason},
     meters::{Meters, Sending},
@@ -222,28 +222,64 @@ impl GroupConsumer {
         }
     }
 
-    /// Takes up to `max` parts under one lock. Returns how many; 0 once the group is complete.
-    pub(crate) fn poll_parts(
+    /// Takes up to `max` pieces as they go onto the wire, headers and payload, under one lock. Returns how many; 0 once
+    /// the group is complete.
+    pub(crate) fn poll_wire(
         &mut self,
         cx: &Context<'_>,
         max: usize,
-        parts: &mut Vec<Part>,
+        form: HeaderForm,
+        pieces: &mut Vec<Bytes>,
     ) -> Poll<Result<usize, GroupError>> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
+        match self.take_wire(&mut state, max, form, pieces) {
+            0 => Self::poll_end(&mut state, self.frame, &mut self.place, cx).map_ok(|()| 0),
+            taken => Poll::Ready(Ok(taken)),
+        }
+    }
+
+    /// [`poll_wire`](Self::poll_wire) without waiting; 0 at the end, too.
+    pub(crate) fn wire_ready(&mut self, max: usize, form: HeaderForm, pieces: &mut Vec<Bytes>) -> usize {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        self.take_wire(&mut state, max, form, pieces)
+    }
+
+    fn take_wire(
+        &mut self,
+        state: &mut State,
+        max: usize,
+        form: HeaderForm,
+        pieces: &mut Vec<Bytes>,
+    ) -> usize {
         let mut taken = 0;
         while taken < max {
-            let Some(part) = self.step(&state) else { break };
-            if let (Some(sending), Part::Chunk(chunk)) = (&self.sending, &part) {
-                sending.took(chunk.len() as u64);
+            match self.step(state) {
+                Some(Part::Frame(meta)) => {
+                    let State { frames, headers, .. } = &mut *state;
+                    let shared = *headers.form.get_or_insert(form.id) == form.id;
+                    pieces.push(match frames.get_mut(self.frame) {
+                        Some(entry) if shared => {
+                            if entry.header.is_empty() {
+                                entry.header = headers.write(form, &meta);
+                            }
+                            entry.header.clone()
+                        }
+                        _ => headers.write(form, &meta),
+                    });
+                }
+                Some(Part::Chunk(chunk)) => {
+                    if let Some(sending) = &self.sending {
+                        sending.took(chunk.len() as u64);
+                    }
+                    pieces.push(chunk);
+                }
+                None => break,
             }
-            parts.push(part);
             taken += 1;
         }
-        if taken > 0 {
-            return Poll::Ready(Ok(taken));
-        }
-        Self::poll_end(&mut state, self.frame, &mut self.place, cx).map_ok(|()| 0)
+        taken
     }
 
     /// Waits until retention has let go of the group, or it is too old for this reader. Cancel safe.
@@ -255,7 +291,8 @@ impl GroupConsumer {
             tokio::select! {
                 biased;
                 _ = std::future::poll_fn(|cx| self.poll_expired(cx, |_| None)) => {}
-                () = tokio::time::sleep_until(due) => {}
+                // Seldom: every reader that is sent from would pay for the room.
+                () = Box::pin(tokio::time::sleep_until(due)) => {}
             }
         }
     }

@@ -50,7 +50,7 @@ fn all_tracks_together_keep_to_the_budget_exactly() {
 
 #[test]
 fn a_track_that_holds_too_much_loses_its_own_and_not_its_neighbours() {
-    let budget = CacheBudget::new(200_000);
+    let budget = CacheBudget::new(210_000);
     let modest: Vec<_> = (0..4).map(|_| within(&budget, Retention::default())).collect();
     // Half of what a fair share of five would be.
     modest.iter().for_each(|track| (0..20).for_each(|_| kilobyte(track)));
@@ -60,7 +60,7 @@ fn a_track_that_holds_too_much_loses_its_own_and_not_its_neighbours() {
         kilobyte(&greedy);
     }
     assert_eq!(modest.iter().map(held).collect::<Vec<_>>(), before);
-    assert!(budget.held() <= 200_000);
+    assert!(budget.held() <= 210_000);
     let left = held(&greedy);
     assert!(left.len() > 100, "it has all that the others do not use: {}", left.len());
     assert_eq!(left.last(), Some(&999), "its oldest went first");

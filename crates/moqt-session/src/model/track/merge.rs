@@ -371,7 +371,9 @@ impl MergedTrack {
             None if state.holes.within(sequence, sequence).is_empty() => return None,
             None => {
                 state.sources.brought(sequence);
-                Pen::resume(&self.shared.insert(&mut state, sequence), id)?
+                let group = self.shared.insert(&mut state, sequence);
+                state.readers.wake();
+                Pen::resume(&group, id)?
             }
         };
         Some(Mending { pen, frame })

@@ -12,7 +12,7 @@ use crate::{
         budget::CacheBudget,
         group::Pen,
         terms::{CreateGroupError, Retention, TrackInfo},
-        wait::Waiting,
+        wait::{Waiting, wake_unlocked},
     },
 };
 
@@ -90,17 +90,23 @@ impl TrackSource {
         if state.sources.has_declined(id, sequence) {
             return duplicate;
         }
+        let mut joined = true;
         let group = match state.groups.get(&sequence) {
             Some(held) => Arc::clone(&held.group),
             // It was here, or given up.
             None if state.holes.within(sequence, sequence).is_empty() => return duplicate,
             None => {
                 state.sources.brought(sequence);
+                joined = false;
                 self.shared.insert(&mut state, sequence)
             }
         };
         let pen = Pen::join(&group, id);
-        drop(state);
+        if joined {
+            drop(state);
+        } else {
+            wake_unlocked(state, || self.shared.lock(), |state| &mut state.readers);
+        }
         let pen = pen.map_or(duplicate, Ok)?;
         pen.keep_within_budget();
         Ok(pen)
