@@ -10,7 +10,10 @@ use super::{
     boxes::{self, Box, name, read_u32},
     entry,
 };
-use crate::catalog::{self, Kind, Problem, Source};
+use crate::{
+    catalog::{self, Kind, Problem, Source},
+    loc::MAX_TIMESCALE,
+};
 
 /// The header of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,8 +121,10 @@ impl Movie {
             }
             None => return Err(handler.wrong("it is too short")),
         };
-        let Some(timescale) = NonZeroU32::new(header.timescale) else {
-            return Err(media.wrong("its time scale is 0"));
+        let in_bounds = NonZeroU32::new(header.timescale).filter(|scale| scale.get() <= MAX_TIMESCALE);
+        let Some(timescale) = in_bounds else {
+            let why = format!("its time scale is {}, and can be from 1 to {MAX_TIMESCALE}", header.timescale);
+            return Err(media.wrong(why));
         };
         if self.tracks.iter().any(|track| track.id == id) {
             return Err(trak.wrong(format!("its number {id} is that of another track")));

@@ -146,6 +146,17 @@ fn a_run_that_names_no_sizes_cannot_name_billions() {
 }
 
 #[test]
+fn a_time_scale_that_no_frame_can_have_is_refused() {
+    let scaled = |scale: u32| {
+        let source = Source { timescale: NonZeroU32::new(scale).unwrap(), media_time: 0, shift: 0 };
+        Muxer::new(vec![catalog::Track { source: Some(source), ..video() }]).unwrap().header()
+    };
+    assert_eq!(read(&scaled(1_000_000_000)), Ok(vec![]));
+    let error = error(&scaled(1_000_000_001));
+    assert!(error.contains("its time scale is 1000000001"), "{error}");
+}
+
+#[test]
 fn too_many_tracks_are_refused() {
     let file = |count| Muxer::new(vec![video(); count]).unwrap().header();
     assert_eq!(read(&file(MAX_TRACKS)), Ok(vec![]));
