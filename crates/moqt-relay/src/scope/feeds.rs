@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use moqt::{Feed, FullTrackName, MergedTrack, Priority, Reason, SubscribeOptions, Subscriber, TrackError};
+use moqt::{
+    Feed, FullTrackName, MergedTrack, Priority, Reason, SubscribeOptions, Subscriber, TrackConsumer,
+    TrackError,
+};
 use tokio::sync::{Notify, watch};
 use tracing::{debug, info};
 
@@ -71,7 +74,7 @@ pub(super) async fn feed(scope: Arc<Scope>, subscriber: Subscriber, asked: Asked
             None => begin(&subscriber, &asked, &settings).await,
         }
     });
-    let Taken { mut feed, track, over, same } = match answer.await.unwrap_or(Err(Reason::Timeout)) {
+    let Taken { mut feed, track, reader, over, same } = match answer.await.unwrap_or(Err(Reason::Timeout)) {
         Ok(taken) => taken,
         Err(reason) => {
             return scope.step(|state| {
@@ -84,7 +87,7 @@ pub(super) async fn feed(scope: Arc<Scope>, subscriber: Subscriber, asked: Asked
         info!(track = %asked.name, latest = feed.latest(), "another track of the same name: it begins anew");
         return scope.step(|state| state.router.is_other_track(ask));
     }
-    let answer = Ok((track.consume(), feed.latest()));
+    let answer = Ok((reader, feed.latest()));
     let mut over = match over {
         Some(over) => {
             settings.switched.fetch_add(1, Ordering::Relaxed);
@@ -126,6 +129,8 @@ pub(super) async fn feed(scope: Arc<Scope>, subscriber: Subscriber, asked: Asked
 struct Taken {
     feed: Feed,
     track: MergedTrack,
+    /// From before the first group of a track that was not there.
+    reader: TrackConsumer,
     /// What ends with the track, where that was there before.
     over: Option<watch::Receiver<()>>,
     /// Whether it is the track that was there before.
@@ -137,23 +142,26 @@ struct Taken {
 /// The subscription is for everybody who will want the track, so it has no end and no wishes of its own: the
 /// publisher's priority and order hold upstream, those of each subscriber downstream.
 async fn begin(subscriber: &Subscriber, asked: &Asked, settings: &Settings) -> Result<Taken, Reason> {
-    let ask = async |first| -> Result<(Feed, MergedTrack), Reason> {
+    let ask = async |first| -> Result<(Feed, MergedTrack, TrackConsumer), Reason> {
         let track = MergedTrack::new(&settings.cache, asked.name.clone(), settings.retention, settings.hold);
+        // Groups may overtake the answer.
+        let reader = track.consume();
         let options = SubscribeOptions { first, ..SubscribeOptions::default() };
         let feed = subscriber.subscribe_into(&track, options).await;
-        Ok((feed.map_err(|error| upstream::reason(&error))?, track))
+        Ok((feed.map_err(|error| upstream::reason(&error))?, track, reader))
     };
-    let (mut feed, mut track) = ask(asked.first).await?;
+    let (mut feed, mut track, mut reader) = ask(asked.first).await?;
     if asked.first.is_some_and(|first| feed.latest().is_none_or(|latest| latest < first)) {
         // One subscriber's wish for what is yet to come does not keep the others from what is there.
-        (feed, track) = ask(None).await?;
+        (feed, track, reader) = ask(None).await?;
     }
-    Ok(Taken { feed, track, over: None, same: true })
+    Ok(Taken { feed, track, reader, over: None, same: true })
 }
 
 /// Subscribes to a track that is here, from where it stands; what is under way comes once more and counts once.
 async fn take_over(subscriber: &Subscriber, join: Join) -> Result<Taken, Reason> {
     let Join { track, over } = join;
+    let reader = track.consume();
     let newest = track.latest();
     let first = track.resume_at().into_iter().chain(newest).min();
     let options = SubscribeOptions { first, ..SubscribeOptions::default() };
@@ -163,7 +171,7 @@ async fn take_over(subscriber: &Subscriber, join: Join) -> Result<Taken, Reason>
     let latest = feed.latest().unwrap_or(0);
     let lag = if latest == 0 { 1 } else { LAG };
     let same = newest.is_none_or(|newest| newest <= latest.saturating_add(lag));
-    Ok(Taken { feed, track, over: Some(over), same })
+    Ok(Taken { feed, track, reader, over: Some(over), same })
 }
 
 /// Fetches what was cut of a track.
@@ -182,7 +190,7 @@ impl Scope {
         self: &Arc<Self>,
         asked: &Asked,
         track: &MergedTrack,
-        answer: Result<(moqt::TrackConsumer, Option<u64>), Reason>,
+        answer: Result<(TrackConsumer, Option<u64>), Reason>,
     ) -> watch::Receiver<()> {
         let released = Arc::new(Notify::new());
         let (alive, over) = watch::channel(());
