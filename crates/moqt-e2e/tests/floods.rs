@@ -216,17 +216,15 @@ fn streams_that_stay_half_open_are_refused_beyond_the_limit() {
 }
 
 #[test]
-fn groups_of_unknown_subscriptions_are_stopped_and_end_the_session_with_69() {
+fn groups_of_unknown_subscriptions_are_stopped_and_forgotten() {
     flood("groups of unknown ids", async |relay| {
         let flooder = connect(&relay).await;
-        for sequence in 0..100_000_u64 {
-            let Ok(mut send) = flooder.group(7, sequence, 200).await else { break };
-            if sequence < 10_000 && sequence % 1000 == 0 {
+        for sequence in 0..5000_u64 {
+            let mut send = bounded(flooder.group(7, sequence, 200)).await.unwrap();
+            if sequence % 500 == 0 {
                 assert_eq!(bounded(send.stopped()).await.unwrap(), Some(Code(0)));
             }
         }
-        assert_eq!(bounded(flooder.closed()).await, Some(TOO_MANY));
-        assert_eq!(refused(&relay, "refusals per second"), 1);
         until(&relay, "moqt_cache_groups", |groups| groups == 0).await;
     });
 }

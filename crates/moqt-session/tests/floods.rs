@@ -296,3 +296,22 @@ fn sessions_of_one_source_share_what_it_may_ask() {
         }
     });
 }
+
+#[test]
+fn groups_of_no_subscription_are_stopped_and_too_many_of_them_end_the_session() {
+    Seeds::default().count(1).run(|sim| async move {
+        let (side, peer, meters) = flooded(&sim, |limits| limits.refusals_per_second = 5).await;
+        for sequence in 0..50 {
+            let mut group = peer.group(&header(7, sequence)).await;
+            group.expect_stop(code::CANCEL).await;
+        }
+        still_answers(&peer).await;
+        let mut groups = Vec::new();
+        for sequence in 50..200 {
+            groups.push(peer.group(&header(7, sequence)).await);
+        }
+        let end = side.session.closed().await;
+        assert!(end.to_string().contains("protocol"), "{end}");
+        assert_eq!(meters.refused()["refusals per second"], 1);
+    });
+}

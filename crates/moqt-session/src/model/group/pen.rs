@@ -350,6 +350,9 @@ impl Shared {
         state.expiry.wake();
         wake_unlocked(state, || self.group.lock(), |state| &mut state.readers);
         self.done = true;
+        if let Some(track) = self.group.track.upgrade() {
+            track.completed();
+        }
         Ok(())
     }
 

@@ -275,6 +275,30 @@ fn a_track_is_finished_when_a_source_came_to_its_end_and_none_is_left() {
 }
 
 #[test]
+fn a_track_that_came_to_its_end_waits_for_the_rest_of_a_group_that_is_fetched() {
+    let track = merged();
+    let a = source(&track);
+    let mut pen = a.create_group(0).unwrap();
+    write(&mut pen, &["one"]);
+    drop((a, pen));
+    let fetch = track.mend(0).unwrap();
+    let b = source(&track);
+    b.begins_at(1);
+    b.create_group(1).unwrap().complete().unwrap();
+    b.finish();
+    assert!(!track.is_ended());
+    // The session of the fetch dies as well, and another one brings it.
+    drop(fetch);
+    assert!(!track.is_ended());
+    let mut fetch = track.mend(0).unwrap();
+    write(&mut fetch.pen, &["two"]);
+    fetch.pen.complete().unwrap();
+    assert!(track.is_ended());
+    let mut group = first_group(&track);
+    assert_eq!(content(&mut group), (vec!["one".into(), "two".into()], Some(Ok(()))));
+}
+
+#[test]
 fn a_track_that_is_ended_leaves_no_reader_waiting() {
     for how in 0..3 {
         let track = merged();

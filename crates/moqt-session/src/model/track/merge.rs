@@ -152,10 +152,24 @@ impl TrackShared {
             return self.give_up_hopeless(&mut state, 0, u64::MAX, Reason::NotFound);
         }
         state.sources.none_since = Some(now());
-        if state.sources.finished.is_some() {
-            drop(state);
+        self.end_if_through(state);
+    }
+
+    /// Ends the track where a source has come to its end, none is left, and no group is open that somebody writes, or
+    /// may yet fetch the rest of.
+    fn end_if_through(&self, state: MutexGuard<'_, State>) {
+        let is_through = state.sources.live.is_empty()
+            && state.sources.finished.is_some()
+            && !state.groups.values().any(|held| held.group.is_open());
+        drop(state);
+        if is_through {
             end(self, Ok(()));
         }
+    }
+
+    /// A group is whole.
+    pub(in crate::model) fn completed(&self) {
+        self.end_if_through(self.lock());
     }
 
     /// A pen was put down before the group was whole. Where its session ended, nobody has said anything about the group,
@@ -175,6 +189,7 @@ impl TrackShared {
             self.decline(&mut state, source, sequence, sequence, error.reason());
             self.give_up_hopeless(&mut state, sequence, sequence, error.reason());
         }
+        self.end_if_through(state);
     }
 
     /// The track ends: nobody will bring the rest of groups that nobody writes.
@@ -334,6 +349,7 @@ impl MergedTrack {
                 let mut state = self.lock();
                 self.shared.give_up_begun(&mut state, Reason::Timeout);
                 self.shared.give_up(&mut state, now(), |_, _| true);
+                self.shared.end_if_through(state);
                 return;
             }
         }
@@ -355,7 +371,9 @@ impl MergedTrack {
     /// Gives up what no source brings and nobody writes. That happens by itself, except where the session of a fetch
     /// ended that was to bring it.
     pub fn settle(&self) {
-        self.shared.give_up_hopeless(&mut self.lock(), 0, u64::MAX, Reason::NotFound);
+        let mut state = self.lock();
+        self.shared.give_up_hopeless(&mut state, 0, u64::MAX, Reason::NotFound);
+        self.shared.end_if_through(state);
     }
 
     /// Begins to write what is missing of a group, for somebody who has asked for it. `None` where nothing is, or it was
