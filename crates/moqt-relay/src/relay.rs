@@ -245,7 +245,7 @@ impl Handle {
         self.shared.begin_drain(url);
     }
 
-    /// Stops accepting and closes all sessions, within [`Limits::close`].
+    /// Stops accepting and closes all sessions, within [`Limits::close`](crate::Limits::close).
     pub fn begin_close(&self) {
         self.shared.begin_close();
     }

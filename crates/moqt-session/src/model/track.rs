@@ -32,7 +32,7 @@ pub use self::{
 };
 pub(crate) use self::{
     merge::Mending,
-    source::{FeedState, TrackSource},
+    source::{Coverage, FeedState, TrackSource},
 };
 
 /// Numbers that will not come.
@@ -98,6 +98,8 @@ struct State {
     sources: Sources,
     /// The producer's side, waiting for readers or sources to come or go.
     changed: WaitList,
+    /// Who waits until groups are whole that not every source brings.
+    covered: WaitList,
 }
 
 impl State {
@@ -358,6 +360,7 @@ fn end(shared: &TrackShared, how: Result<(), TrackError>) {
         state.end = Some(how);
         state.readers.wake();
         state.changed.wake();
+        state.covered.wake();
     }
 }
 
@@ -408,6 +411,7 @@ impl TrackProducer {
                 consumers: 0,
                 sources: Sources::default(),
                 changed: WaitList::default(),
+                covered: WaitList::default(),
             }),
         });
         let holder: Weak<TrackShared> = Arc::downgrade(&shared);

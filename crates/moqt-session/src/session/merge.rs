@@ -8,7 +8,7 @@ use tokio::sync::{oneshot, watch};
 use super::{FetchOptions, Granted, Into, SubscribeOptions, Subscriber, Updates};
 use crate::{
     error::{GroupError, Reason, RequestError, TrackError},
-    model::{FeedState, GroupConsumer, Mending, MergedTrack, Part, TrackInfo, TrackSource},
+    model::{Coverage, FeedState, GroupConsumer, Mending, MergedTrack, Part, TrackInfo, TrackSource},
     proto::{Info, SubscribeUpdate},
 };
 
@@ -46,10 +46,11 @@ impl Subscriber {
         options: SubscribeOptions,
     ) -> Result<Feed, RequestError> {
         let (source, state) = TrackSource::of(track);
+        let coverage = source.coverage();
         let (held, holding) = oneshot::channel();
         let (wish, into) = (options.wish(track.name().clone()), Into::Merged(source, holding));
         let (Granted { info, .. }, updates) = self.ask_for_track(wish, into).await?;
-        Ok(Feed { info, updates, state, _held: held })
+        Ok(Feed { info, updates, state, coverage, _held: held })
     }
 
     /// Fetches what is missing of one group into `track`: from the first frame on that is not there whole. Returns
@@ -115,6 +116,7 @@ pub struct Feed {
     info: Info,
     updates: Updates,
     state: watch::Receiver<FeedState>,
+    coverage: Option<Coverage>,
     _held: oneshot::Sender<Infallible>,
 }
 
@@ -153,9 +155,14 @@ impl Feed {
         }
     }
 
-    /// Waits until a group has come from here that is not older than what others brought, or the end. Cancel safe.
+    /// Waits until others are needed no more: a group has come from here that is not older than what they brought, and
+    /// none is open that does not come from here; or this source has ended. Cancel safe.
     pub async fn delivers(&mut self) {
-        let _ = self.state.wait_for(|state| state.delivers || state.end.is_some()).await;
+        let state = self.state.wait_for(|state| state.delivers || state.end.is_some()).await;
+        let ended = state.is_ok_and(|state| state.end.is_some());
+        if let Some(coverage) = self.coverage.as_ref().filter(|_| !ended) {
+            coverage.covers().await;
+        }
     }
 
     /// Whether a group has come from here that was not older than what others had brought.

@@ -39,6 +39,8 @@ enum Kind {
 struct Shared {
     group: Arc<GroupShared>,
     source: u64,
+    /// Whether it is fetched apart from what the sources of the track bring.
+    fetched: bool,
     /// How many frames have begun in this copy, and how much of the last there was.
     frames: usize,
     written: u64,
@@ -114,18 +116,23 @@ impl Pen {
 
     /// A copy that comes from its beginning. `None` where the group has ended, or `source` writes it already.
     pub(in crate::model) fn join(group: &Arc<GroupShared>, source: u64) -> Option<Self> {
-        Self::enter(group, source, |_| 0).map(|(pen, _)| pen)
+        Self::enter(group, source, false, |_| 0).map(|(pen, _)| pen)
     }
 
     /// A copy that comes from the first frame on that is not whole; and which that is. `None` where the group has ended.
     pub(in crate::model) fn resume(group: &Arc<GroupShared>, source: u64) -> Option<(Self, u64)> {
-        Self::enter(group, source, |state| match state.frames.last() {
+        Self::enter(group, source, true, |state| match state.frames.last() {
             Some(last) if last.written < last.meta.size => state.frames.len() - 1,
             _ => state.frames.len(),
         })
     }
 
-    fn enter(group: &Arc<GroupShared>, source: u64, at: impl FnOnce(&State) -> usize) -> Option<(Self, u64)> {
+    fn enter(
+        group: &Arc<GroupShared>,
+        source: u64,
+        fetched: bool,
+        at: impl FnOnce(&State) -> usize,
+    ) -> Option<(Self, u64)> {
         let mut state = group.lock();
         if state.end.is_some() || state.writers.iter().any(|writer| writer.source == source) {
             return None;
@@ -133,7 +140,7 @@ impl Pen {
         let frames = at(&state);
         state.writers.push(Writer { source, revoked: None });
         drop(state);
-        let shared = Shared { group: Arc::clone(group), source, frames, written: 0, done: false };
+        let shared = Shared { group: Arc::clone(group), source, fetched, frames, written: 0, done: false };
         Some((Self { kind: Kind::Shared(shared) }, frames as u64))
     }
 
@@ -362,7 +369,7 @@ impl Shared {
         }
         match self.group.track.upgrade() {
             _ if *error == GroupError::Finished => self.group.leave(self.source),
-            Some(track) => track.put_down(&self.group, self.source, error),
+            Some(track) => track.put_down(&self.group, self.source, self.fetched, error),
             None => {
                 self.group.leave(self.source);
                 self.group.give_up_unwritten(error.reason());

@@ -299,6 +299,31 @@ fn a_track_that_came_to_its_end_waits_for_the_rest_of_a_group_that_is_fetched() 
 }
 
 #[test]
+fn who_takes_over_is_enough_once_what_it_does_not_bring_is_whole() {
+    let track = merged();
+    let (a, (b, _)) = (source(&track), TrackSource::of(&track));
+    let coverage = b.coverage().unwrap();
+    b.begins_at(1);
+    assert!(now_or_never(coverage.covers()).is_some());
+    let mut old = a.create_group(0).unwrap();
+    write(&mut old, &["x"]);
+    let mut shared = a.create_group(1).unwrap();
+    assert!(now_or_never(coverage.covers()).is_none());
+    let mut new = b.create_group(1).unwrap();
+    new.complete().unwrap();
+    shared.end(GroupError::Finished);
+    assert!(now_or_never(coverage.covers()).is_none());
+    old.complete().unwrap();
+    assert!(now_or_never(coverage.covers()).is_some());
+    // What nobody brings any more is not waited for either.
+    let cut = a.create_group(2).unwrap();
+    b.gap(2, 2, Reason::NotFound);
+    assert!(now_or_never(coverage.covers()).is_none());
+    drop((a, cut));
+    assert!(now_or_never(coverage.covers()).is_some());
+}
+
+#[test]
 fn a_track_that_is_ended_leaves_no_reader_waiting() {
     for how in 0..3 {
         let track = merged();

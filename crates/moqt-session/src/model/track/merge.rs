@@ -71,6 +71,11 @@ impl Sources {
         self.live.get(&source).is_none_or(|declined| declined.contains(sequence))
     }
 
+    /// Whether a source that is there has said that it will not bring this number.
+    pub(super) fn is_declined(&self, source: u64, sequence: u64) -> bool {
+        self.live.get(&source).is_some_and(|declined| declined.contains(sequence))
+    }
+
     /// Readers have no use for what stands before `sequence`, unless one of them says otherwise.
     pub(super) fn begins_at(&mut self, sequence: u64) {
         self.floor = Some(self.floor.map_or(sequence, |floor| floor.min(sequence)));
@@ -136,6 +141,7 @@ impl TrackShared {
             state.add_gap(first, last, reason, at);
         }
         self.evict(state, at);
+        state.covered.wake();
     }
 
     /// A source is none any more; `finished` if it came to the end of the track.
@@ -148,6 +154,7 @@ impl TrackShared {
             state.sources.finished = Some(state.latest);
         }
         state.changed.wake();
+        state.covered.wake();
         if !state.sources.live.is_empty() {
             return self.give_up_hopeless(&mut state, 0, u64::MAX, Reason::NotFound);
         }
@@ -157,7 +164,8 @@ impl TrackShared {
 
     /// Ends the track where a source has come to its end, none is left, and no group is open that somebody writes, or
     /// may yet fetch the rest of.
-    fn end_if_through(&self, state: MutexGuard<'_, State>) {
+    fn end_if_through(&self, mut state: MutexGuard<'_, State>) {
+        state.covered.wake();
         let is_through = state.sources.live.is_empty()
             && state.sources.finished.is_some()
             && !state.groups.values().any(|held| held.group.is_open());
@@ -172,9 +180,15 @@ impl TrackShared {
         self.end_if_through(self.lock());
     }
 
-    /// A pen was put down before the group was whole. Where its session ended, nobody has said anything about the group,
-    /// and the sources of the session leave as well.
-    pub(in crate::model) fn put_down(&self, group: &GroupShared, source: u64, error: &GroupError) {
+    /// A pen was put down before the group was whole. Where its session ended, nobody has said anything about the group:
+    /// the source of the session leaves as well, and whoever fetched the group may ask another one.
+    pub(in crate::model) fn put_down(
+        &self,
+        group: &GroupShared,
+        source: u64,
+        fetched: bool,
+        error: &GroupError,
+    ) {
         let mut state = self.lock();
         if *error == GroupError::Differs {
             state.sources.mismatches += 1;
@@ -188,6 +202,9 @@ impl TrackShared {
         if *error != GroupError::Reset(Reason::Transport) {
             self.decline(&mut state, source, sequence, sequence, error.reason());
             self.give_up_hopeless(&mut state, sequence, sequence, error.reason());
+        } else if !fetched && !state.sources.live.contains_key(&source) {
+            // It has left before.
+            self.give_up_hopeless(&mut state, sequence, sequence, Reason::NotFound);
         }
         self.end_if_through(state);
     }

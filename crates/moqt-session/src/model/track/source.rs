@@ -5,7 +5,7 @@ use std::{sync::Arc, task::Poll};
 use moqt_wire::FullTrackName;
 use tokio::{sync::watch, time::Instant};
 
-use super::{MergedTrack, TrackProducer, TrackShared};
+use super::{Held, MergedTrack, State, TrackProducer, TrackShared};
 use crate::{
     error::{Reason, TrackError},
     model::{
@@ -41,6 +41,33 @@ enum Kind {
     },
 }
 
+/// What one source of a track brings of what the others have begun.
+#[derive(Debug)]
+pub(crate) struct Coverage {
+    shared: Arc<TrackShared>,
+    id: u64,
+}
+
+impl Coverage {
+    /// Waits until no group is open that this source will not bring. Cancel safe.
+    pub(crate) async fn covers(&self) {
+        let mut waiting = Waiting::new(|place| self.shared.lock().covered.leave(place));
+        std::future::poll_fn(|cx| {
+            let mut state = self.shared.lock();
+            let State { end, sources, groups, .. } = &*state;
+            let lacks = |(sequence, held): (&u64, &Held)| {
+                sources.is_declined(self.id, *sequence) && held.group.is_open()
+            };
+            if end.is_some() || !groups.iter().any(lacks) {
+                return Poll::Ready(());
+            }
+            state.covered.wait(&mut waiting.place, cx);
+            Poll::Pending
+        })
+        .await
+    }
+}
+
 impl TrackSource {
     /// The source of a new track, and the track.
     pub(crate) fn only(
@@ -61,6 +88,14 @@ impl TrackSource {
         locked.changed.wake();
         drop(locked);
         (Self { shared, kind: Kind::Shared { id, told } }, state)
+    }
+
+    /// What it brings of what others have begun; `None` where it is alone.
+    pub(crate) fn coverage(&self) -> Option<Coverage> {
+        match self.kind {
+            Kind::Only(_) => None,
+            Kind::Shared { id, .. } => Some(Coverage { shared: Arc::clone(&self.shared), id }),
+        }
     }
 
     /// Whether others may write the same track.
