@@ -186,6 +186,7 @@ impl SendHalf {
     }
 
     /// Takes the stream as it is, if it is not finished; nothing is left to reset.
+    #[cfg(feature = "webtransport")]
     pub(crate) fn take(&mut self) -> Option<quinn::SendStream> {
         match std::mem::replace(&mut self.state, SendState::Reset) {
             SendState::Open(sender) => Some(sender),
