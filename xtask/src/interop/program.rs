@@ -215,10 +215,10 @@ impl Program {
         self.child.wait().with_context(|| format!("cannot wait for {}", self.name))
     }
 
-    /// Asks the program to end, as a system would.
-    pub(crate) fn terminate(&self) -> Result<()> {
+    /// Asks the program to end, as somebody at its terminal would.
+    pub(crate) fn interrupt(&self) -> Result<()> {
         let id = self.child.id().to_string();
-        let status = Command::new("kill").args(["-s", "TERM", &id]).status().context("cannot run kill")?;
+        let status = Command::new("kill").args(["-s", "INT", &id]).status().context("cannot run kill")?;
         if !status.success() {
             bail!("cannot end {}: {status}", self.name);
         }
@@ -228,6 +228,8 @@ impl Program {
     /// Fails when the program has ended badly.
     pub(crate) fn is_well(&mut self) -> Result<()> {
         match self.child.try_wait() {
+            // What a program says that was asked to end from its terminal.
+            Ok(Some(status)) if status.code() == Some(130) => Ok(()),
             Ok(Some(status)) if !status.success() => bail!("{} has ended badly ({status})", self.name),
             _ => Ok(()),
         }
