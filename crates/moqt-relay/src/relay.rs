@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use moqt::{Fingerprint, Server, ServerOptions, session::Handshake, transport::Connection};
+use moqt::{Fingerprint, Reason, Server, ServerOptions, session::Handshake, transport::Connection};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
 use tracing::{error, warn};
 
@@ -183,6 +183,8 @@ async fn accept(server: Server, shared: Arc<Shared>) {
         warn!(left = sessions.len(), "sessions did not end in time");
         sessions.abort_all();
     }
+    // The last words of sessions are still on their way; a close of all connections would overtake them.
+    let _ = timeout(shared.limits.close, server.wait_idle()).await;
     server.close();
     let _ = timeout(shared.limits.close, server.wait_idle()).await;
 }
@@ -225,6 +227,9 @@ impl Handle {
             authority: None,
             path: path.to_owned(),
         };
+        if self.shared.is_draining() {
+            return handshake.refuse(Reason::GoingAway);
+        }
         serve::admit(&self.shared, visitor, handshake).await;
     }
 

@@ -80,11 +80,10 @@ impl<C: Connection> Knock for Handshake<C> {
 }
 
 /// Lets a client in, if there is room for it and it may, and serves it until the session is over.
+///
+/// A relay that began to drain meanwhile lets it in, too: it believes to have a session, and is told where to go.
 pub(crate) async fn admit(shared: &Arc<Shared>, visitor: Visitor, request: impl Knock) {
     let (remote, carrier, version) = (visitor.remote, visitor.carrier, visitor.version);
-    if shared.is_draining() {
-        return request.refuse(Reason::GoingAway);
-    }
     let Ok(_permit) = Arc::clone(&shared.sessions).try_acquire_owned() else {
         warn!(%remote, limit = shared.limits.sessions, "too many sessions");
         shared.refusals.sessions.fetch_add(1, Ordering::Relaxed);

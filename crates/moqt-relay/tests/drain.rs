@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::{process::Stdio, sync::Arc};
+use std::{process::Stdio, sync::Arc, time::Duration};
 
 use common::*;
 use moqt::{Client, ClientOptions, Namespace, Reason, SessionError, Tracks, Url};
@@ -122,6 +122,30 @@ async fn who_does_not_leave_is_sent_off_in_time() {
         let end = session.closed().await;
         assert!(matches!(end, SessionError::Closed { reason: Reason::GoingAway, .. }), "{end:?}");
         assert_eq!(relay.code().await, Some(0));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_a_session_hears_where_to_go_and_why_it_ended_however_late_it_came() {
+    bounded(async {
+        for round in 0..16 {
+            let scheme = SCHEMES[round % 2];
+            let mut options = options();
+            options.drain_timeout = Duration::from_millis(50);
+            let mut relay = TestRelay::with(options);
+            let client = relay.client();
+            let session = client.connect(&relay.url(scheme, "/")).await.unwrap();
+            // The relay may not have let it in yet.
+            relay.handle.drain(Some("moqf://other/".into()));
+            assert_eq!(session.draining().await.unwrap().url.as_deref(), Some("moqf://other/"), "{scheme}");
+            let end = session.closed().await;
+            assert!(
+                matches!(end, SessionError::Closed { reason: Reason::GoingAway, .. }),
+                "{scheme}: {end:?}"
+            );
+            relay.ends().await;
+        }
     })
     .await;
 }
