@@ -194,7 +194,7 @@ pub struct WebTransportSendStream {
 impl Drop for WebTransportSendStream {
     fn drop(&mut self) {
         if !self.session.0.shared.keep_sender(|| self.half.take()) {
-            self.half.give_up(Code::NONE);
+            self.half.give_up_behind_header(Code::NONE, &self.session.0.runtime);
         }
     }
 }
@@ -219,7 +219,7 @@ impl SendStream for WebTransportSendStream {
 
     fn reset(&mut self, code: Code) {
         if !self.session.0.shared.keep_sender(|| self.half.take()) {
-            self.half.reset(code);
+            self.half.reset_behind_header(code, &self.session.0.runtime);
         }
     }
 

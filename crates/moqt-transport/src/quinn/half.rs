@@ -4,11 +4,12 @@ use std::{
     future::poll_fn,
     pin::{Pin, pin},
     slice, task,
+    time::Duration,
 };
 
 use bytes::Bytes;
 use quinn::{StoppedError, VarInt};
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 
 use super::room::Room;
 use crate::{
@@ -18,6 +19,15 @@ use crate::{
 
 /// Chunks of the user that may go out in one write with the header.
 const CHUNKS_BEHIND_HEADER: usize = 3;
+
+/// How much later than the header of a stream its reset goes out, at the least.
+#[cfg(feature = "webtransport")]
+const HEAD_START: Duration = Duration::from_millis(25);
+
+#[expect(clippy::disallowed_methods, reason = "the clock of the runtime, on which connections run, too")]
+fn now() -> Instant {
+    Instant::now()
+}
 
 /// Why a half could not go on, before the connection's error is put into words.
 #[derive(Debug)]
@@ -61,6 +71,9 @@ pub(crate) struct SendHalf {
     /// stays silent and its header gets the stream's priority.
     header: Bytes,
     room: Room,
+    /// When the header went out, if there was one.
+    #[cfg_attr(not(feature = "webtransport"), expect(dead_code, reason = "raw QUIC has no headers"))]
+    begun: Option<Instant>,
     state: SendState,
     /// Waits for the peer to need no more. Kept from one wait to the next, for beginning one takes the connection's lock.
     watch: Option<Watch>,
@@ -85,7 +98,7 @@ enum SendState {
 
 impl SendHalf {
     pub(crate) fn new(sender: quinn::SendStream, mapping: Mapping, header: Bytes, room: Room) -> Self {
-        Self { mapping, header, room, state: SendState::Open(sender), watch: None }
+        Self { mapping, header, room, begun: None, state: SendState::Open(sender), watch: None }
     }
 
     pub(crate) async fn write_chunks(&mut self, chunks: &mut [Bytes]) -> Result<usize, Failure> {
@@ -95,6 +108,9 @@ impl SendHalf {
         }
         while !self.header.is_empty() {
             let written = write_behind(sender, &mut self.header, chunks, &self.room).await?;
+            if self.header.is_empty() {
+                self.begun = Some(now());
+            }
             if written > 0 {
                 return Ok(written);
             }
@@ -129,7 +145,7 @@ impl SendHalf {
         while !self.header.is_empty() {
             let write = pin!(sender.write_chunks(slice::from_mut(&mut self.header)));
             match write.poll(&mut task::Context::from_waker(task::Waker::noop())) {
-                task::Poll::Ready(Ok(_)) => {}
+                task::Poll::Ready(Ok(_)) => self.begun = Some(now()),
                 task::Poll::Ready(Err(_)) => return true,
                 task::Poll::Pending => return false,
             }
@@ -145,6 +161,30 @@ impl SendHalf {
             }
             SendState::Finishing(finishing) => finishing.reset(code),
             SendState::Reset => {}
+        }
+    }
+
+    /// Resets the stream, once the peer had the time to read its header. To deployed peers a stream that is reset
+    /// before they have read that is the end of the session.
+    #[cfg(feature = "webtransport")]
+    pub(crate) fn reset_behind_header(&mut self, code: Code, runtime: &Handle) {
+        let (mut sender, was_open) = match std::mem::replace(&mut self.state, SendState::Reset) {
+            SendState::Open(sender) => (sender, true),
+            SendState::Finished(sender) => (sender, false),
+            other => {
+                self.state = other;
+                return self.reset(code);
+            }
+        };
+        // Where flow control has no room for it, nothing can be done for the peer.
+        let is_out = !was_open || self.header_is_out(&mut sender);
+        let code = self.mapping.encode(code);
+        match self.begun.map(|begun| begun + HEAD_START).filter(|due| is_out && *due > now()) {
+            Some(due) => drop(runtime.spawn(async move {
+                tokio::time::sleep_until(due).await;
+                let _ = sender.reset(code);
+            })),
+            None => drop(sender.reset(code)),
         }
     }
 
@@ -178,6 +218,14 @@ impl SendHalf {
 }
 
 impl SendHalf {
+    /// [`reset_behind_header`](Self::reset_behind_header), if the stream is not finished.
+    #[cfg(feature = "webtransport")]
+    pub(crate) fn give_up_behind_header(&mut self, code: Code, runtime: &Handle) {
+        if let SendState::Open(_) = self.state {
+            self.reset_behind_header(code, runtime);
+        }
+    }
+
     /// Resets the stream if it is not finished.
     pub(crate) fn give_up(&mut self, code: Code) {
         if let SendState::Open(_) = self.state {

@@ -90,3 +90,43 @@ async fn an_empty_stream_without_room_for_its_header_can_be_reset() {
     let mut recv = server.quic().accept_uni().await.unwrap();
     assert_eq!(recv.received_reset().await.unwrap(), Some(VarInt::from_u32(5)));
 }
+
+#[cfg(feature = "webtransport")]
+#[tokio::test]
+async fn whoever_resets_a_stream_at_once_shows_its_header_first() {
+    let (client, server) = pair(TransportOptions::default()).await;
+    for payload in ["", "payload"] {
+        for is_finished in [false, true] {
+            let sender = client.quic().open_uni().await.unwrap();
+            let mut half = SendHalf::new(sender, Mapping::Plain, header(), Room::of(client.quic()));
+            half.write_chunks(&mut [Bytes::from(payload)]).await.unwrap();
+            if is_finished {
+                half.finish(Some(&Handle::current())).unwrap();
+            }
+            half.reset_behind_header(Code(5), &Handle::current());
+            let mut recv = server.quic().accept_uni().await.unwrap();
+            let mut head = [0; 4];
+            recv.read_exact(&mut head).await.unwrap();
+            assert_eq!(head, *b"head");
+            if !is_finished {
+                assert_eq!(recv.received_reset().await.unwrap(), Some(VarInt::from_u32(5)), "{payload:?}");
+            }
+        }
+    }
+}
+
+#[cfg(feature = "webtransport")]
+#[tokio::test]
+async fn a_stream_whose_header_is_known_is_reset_at_once() {
+    let (client, server) = pair(TransportOptions::default()).await;
+    let sender = client.quic().open_uni().await.unwrap();
+    let mut half = SendHalf::new(sender, Mapping::Plain, header(), Room::of(client.quic()));
+    half.write_chunks(&mut [Bytes::from("payload")]).await.unwrap();
+    let mut recv = server.quic().accept_uni().await.unwrap();
+    tokio::time::sleep(HEAD_START).await;
+    half.reset_behind_header(Code(5), &Handle::current());
+    assert!(matches!(
+        recv.read_to_end(100).await,
+        Err(quinn::ReadToEndError::Read(quinn::ReadError::Reset(_)))
+    ));
+}
