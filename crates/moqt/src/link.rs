@@ -288,6 +288,7 @@ pub async fn follow(
             begun: Some(begun.clone()),
             backoff: Backoff::new(&link.policy, salt),
             outage: None,
+            mending: JoinSet::new(),
         });
     }
     let (ended, end) = oneshot::channel();

@@ -5,6 +5,7 @@ mod link_world;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use link_world::*;
 use moqt::{
     FollowEnd, FollowError, FollowOptions, FollowState, GroupError, Link, LinkError, LinkEvent, MergedTrack,
@@ -41,6 +42,65 @@ fn a_server_that_dies_at_any_instant_and_comes_back_costs_its_reader_nothing() {
         }
         assert!(matches!(link.close().await, LinkError::Closed));
         assert!(matches!(events.next().await, Some(LinkEvent::Over(LinkError::Closed))));
+    });
+}
+
+#[test]
+fn of_a_group_that_was_cut_only_the_rest_comes_again_from_servers_that_can_do_that() {
+    for serves_fetches in [true, false] {
+        for_each_seed(|sim| async move {
+            let world = World::new(&sim);
+            let live = world.serve("a", calm());
+            if !serves_fetches {
+                world.serves_no_fetches("a");
+            }
+            let link = world.link("a").await;
+            let mut reader = link.follow(name("cam"), from(0)).await.unwrap().into_track();
+            let frame = Bytes::from(vec![7; 100_000]);
+            let mut group = live.append_group();
+            group.write_frame(frame.clone()).unwrap();
+            let mut cut = reader.next_group().await.unwrap().unwrap();
+            assert_eq!(cut.read_frame().await.unwrap().unwrap(), frame);
+            world.down("a");
+            world.up("a");
+            world.next_session("a", 1).await;
+            group.write_frame("the rest").unwrap();
+            assert_eq!(cut.read_frame().await.unwrap().unwrap(), "the rest");
+            // What is written after that comes the same way, and what follows by the subscription.
+            group.write_frame("the end").unwrap();
+            group.finish().unwrap();
+            assert_eq!(cut.read_frame().await.unwrap().unwrap(), "the end");
+            assert_eq!(cut.read_frame().await.unwrap(), None);
+            live.append_group().finish().unwrap();
+            live.finish();
+            assert_eq!(reader.next_group().await.unwrap().unwrap().sequence(), 1);
+            assert!(reader.next_group().await.unwrap().is_none());
+            assert_eq!(world.bytes_sent("a") < 10_000, serves_fetches, "{} bytes", world.bytes_sent("a"));
+        });
+    }
+}
+
+#[test]
+fn a_group_that_is_cut_again_and_again_is_brought_to_its_end() {
+    Seeds::default().count(50).run(|sim| async move {
+        let mut rng = sim.rng();
+        let world = World::new(&sim);
+        let live = world.serve("a", lossy(&sim));
+        if rng.chance(0.3) {
+            world.serves_no_fetches("a");
+        }
+        let link = world.link("a").await;
+        let reading = world.read(link.follow(name("cam"), from(0)).await.unwrap().into_track());
+        let publishing = sim.spawn(publish(live, GROUPS));
+        // It goes down while it brings the rest, too, and when the track has ended.
+        for known in 1..6 {
+            sim.sleep(rng.duration(ms(600))).await;
+            world.down("a");
+            world.up("a");
+            world.next_session("a", known).await;
+        }
+        publishing.await.unwrap();
+        assert_eq!(reading.await.unwrap().len() as u64, GROUPS * FRAMES);
     });
 }
 

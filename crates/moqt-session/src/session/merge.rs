@@ -92,6 +92,44 @@ impl Subscriber {
     }
 }
 
+impl Subscriber {
+    /// Brings what is missing of one group into `track`, in whichever way it can be had: by
+    /// [`fetch_into`](Self::fetch_into), or, from a publisher that does not serve it so, by a subscription to this
+    /// group alone. Returns when it is whole, or the subscription said that it will not be. From the call on, the group
+    /// is not given up as long as the future is there.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be had from this session; others may bring it yet.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancelled, it gives the group up, unless others may bring it.
+    ///
+    /// Spec: transfork-03 "FETCH".
+    pub fn mend_into(
+        &self,
+        track: &MergedTrack,
+        group: u64,
+        priority: Priority,
+    ) -> impl Future<Output = Result<(), FetchIntoError>> + Send + use<> {
+        let (subscriber, track) = (self.clone(), track.clone());
+        let (place, _) = TrackSource::of(&track);
+        async move {
+            let refused = match subscriber.fetch_into(&track, group, priority).await {
+                Ok(()) | Err(FetchIntoError::NotMissing) => return Ok(()),
+                Err(error @ FetchIntoError::Request(RequestError::Session(_))) => return Err(error),
+                Err(refused) => refused,
+            };
+            let only =
+                SubscribeOptions { priority, first: Some(group), last: Some(group), ..Default::default() };
+            let mut feed = subscriber.subscribe_into(&track, only).await?;
+            drop(place);
+            feed.ended().await.map_err(|_| refused)
+        }
+    }
+}
+
 impl Mending {
     async fn fill(&mut self, mut group: GroupConsumer) -> Result<(), GroupError> {
         loop {

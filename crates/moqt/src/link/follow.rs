@@ -2,9 +2,13 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
-use moqt_session::{Announced, Feed, MergedTrack, Reason, RequestError, SubscribeOptions, TrackError};
+use moqt_session::{
+    Announced, Feed, FetchIntoError, MergedTrack, Reason, RequestError, Session, SubscribeOptions,
+    Subscriber, TrackError,
+};
 use tokio::{
     sync::{mpsc, watch},
+    task::JoinSet,
     time::Instant,
 };
 
@@ -15,6 +19,9 @@ use super::{
 
 /// A subscription that lived so long was no mere attempt. A publisher that begins anew has so long to say so.
 const STEADY: Duration = Duration::from_secs(1);
+
+/// Most groups that are mended one by one; what is cut behind them comes anew.
+const MENDED: usize = 8;
 
 /// How a track that is followed stands with one link.
 #[derive(Clone, Debug)]
@@ -66,6 +73,8 @@ pub(super) struct Follower {
     pub(super) begun: Option<Begun>,
     pub(super) backoff: Backoff,
     pub(super) outage: Option<Outage>,
+    /// Groups whose rest is on its way.
+    pub(super) mending: JoinSet<Result<(), FetchIntoError>>,
 }
 
 #[derive(Debug)]
@@ -157,9 +166,10 @@ impl Follower {
 
     async fn attach(&mut self, lease: &Lease) -> Result<Feed, Failed> {
         let resume = self.track.resume_at();
-        let options = SubscribeOptions { first: resume.or(self.options.first), ..self.options };
         let subscriber = lease.session.subscriber();
         let alone = self.track.sources() == 0;
+        let whole = self.mend(&subscriber, resume);
+        let options = SubscribeOptions { first: whole.or(self.options.first), ..self.options };
         let feed = match subscriber.subscribe_into(&self.track, options).await {
             Ok(feed) => feed,
             Err(RequestError::Session(error)) => return Err(Failed::Session(error.into())),
@@ -186,6 +196,25 @@ impl Follower {
         Ok(feed)
     }
 
+    /// Has the rest of the groups brought that were cut right where the track is to go on, and says from where on whole
+    /// groups are missing.
+    fn mend(&mut self, subscriber: &Subscriber, resume: Option<u64>) -> Option<u64> {
+        while self.mending.try_join_next().is_some() {}
+        let resume = resume?;
+        let cut = self.track.cut_groups();
+        let mut first = resume;
+        for group in cut.into_iter().skip_while(|&group| group < resume).take(MENDED) {
+            // A subscription needs a group of its own, and one behind the last can be fetched only whole.
+            if group != first || self.options.last.is_some_and(|last| group >= last) {
+                break;
+            }
+            let rest = subscriber.mend_into(&self.track, group, self.options.priority);
+            self.mending.spawn(rest);
+            first += 1;
+        }
+        Some(first)
+    }
+
     /// The track comes from here, as long as it does, or until there is a newer session.
     async fn take(
         &mut self,
@@ -201,7 +230,10 @@ impl Follower {
         let error = tokio::select! {
             biased;
             end = feed.ended() => match end {
-                Ok(()) => return Err(FollowEnd::Done),
+                Ok(()) => match self.mended(&lease.session).await {
+                    Ok(()) => return Err(FollowEnd::Done),
+                    Err(error) => error,
+                },
                 Err(error) => error,
             },
             Ok(_) = self.ears.after(lease.generation) => {
@@ -226,6 +258,23 @@ impl Follower {
             tokio::time::sleep(self.backoff.pause()).await;
         }
         Ok(())
+    }
+
+    /// Waits until nothing is being mended.
+    ///
+    /// # Errors
+    ///
+    /// The session ended before that; another may bring the rest.
+    async fn mended(&mut self, session: &Session) -> Result<(), TrackError> {
+        let mut lost = false;
+        while let Some(mended) = self.mending.join_next().await {
+            lost |= match mended {
+                Ok(Err(FetchIntoError::Request(RequestError::Session(_)))) => true,
+                Ok(Err(FetchIntoError::Group(error))) => error.reason() == Reason::Transport,
+                _ => false,
+            };
+        }
+        if lost { Err(TrackError::Session(session.closed().await)) } else { Ok(()) }
     }
 
     async fn newer_than(&mut self, generation: u64) -> Result<(), FollowEnd> {

@@ -10,8 +10,9 @@ use std::{
 use bytes::Bytes;
 use moqt::transport::Connection as _;
 use moqt::{
-    ConnectError, Connecting, FullTrackName, Link, Origin, Reconnect, Retention, Session, SessionConfig,
-    SessionError, TrackConsumer, TrackEvent, TrackInfo, TrackProducer, Tracks, Url, session::Handshake,
+    AnnounceConsumer, ConnectError, Connecting, FullTrackName, InfoRequest, Interest, Link, Origin,
+    Reconnect, Retention, Session, SessionConfig, SessionError, TrackConsumer, TrackEvent, TrackInfo,
+    TrackProducer, TrackRequest, Tracks, Url, session::Handshake,
 };
 use moqt_sim::{Settings, Sim, SimConnection};
 use tokio::{task::JoinHandle, time::Instant};
@@ -75,10 +76,28 @@ pub async fn publish(live: TrackProducer, groups: u64) -> Times {
     written
 }
 
+/// What deployed peers are like: they serve no fetches.
+struct Unfetched(Tracks);
+
+impl Origin for Unfetched {
+    fn watch(&self, interest: Interest) -> AnnounceConsumer {
+        self.0.watch(interest)
+    }
+
+    fn track(&self, request: TrackRequest) {
+        self.0.track(request);
+    }
+
+    fn info(&self, request: InfoRequest) {
+        self.0.info(request);
+    }
+}
+
 struct Server {
     link: moqt_sim::Link,
     tracks: Tracks,
     up: bool,
+    serves_fetches: bool,
     sessions: Vec<(Session, SimConnection)>,
 }
 
@@ -101,7 +120,7 @@ impl World {
     }
 
     fn add(&self, host: &str, link: moqt_sim::Link, tracks: Tracks) {
-        let server = Server { link, tracks, up: true, sessions: Vec::new() };
+        let server = Server { link, tracks, up: true, serves_fetches: true, sessions: Vec::new() };
         self.servers.lock().unwrap().insert(host.to_owned(), server);
     }
 
@@ -111,6 +130,16 @@ impl World {
         let live = track("cam");
         std::mem::forget(self.tracks(host).publish(live.consume()).unwrap());
         live
+    }
+
+    /// From now on it refuses to serve parts of groups.
+    pub fn serves_no_fetches(&self, host: &str) {
+        self.servers.lock().unwrap().get_mut(host).unwrap().serves_fetches = false;
+    }
+
+    /// What a server has sent on its last connection, in bytes.
+    pub fn bytes_sent(&self, host: &str) -> u64 {
+        self.servers.lock().unwrap()[host].sessions.last().unwrap().1.counters().bytes_sent
     }
 
     /// A server that has what another has.
@@ -178,10 +207,13 @@ impl World {
             drop(world.sim.spawn(async move {
                 let connection = far.clone();
                 let Ok(handshake) = Handshake::accept(far, SessionConfig::default()).await else { return };
-                let tracks = server.tracks(&host);
-                let session = handshake.start(Arc::new(tracks));
                 let mut servers = server.servers.lock().unwrap();
                 let place = servers.get_mut(&host).unwrap();
+                let tracks = place.tracks.clone();
+                let session = match place.serves_fetches {
+                    true => handshake.start(Arc::new(tracks)),
+                    false => handshake.start(Arc::new(Unfetched(tracks))),
+                };
                 if !place.up {
                     connection.kill();
                 }
