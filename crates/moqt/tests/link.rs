@@ -82,7 +82,16 @@ fn of_a_group_that_was_cut_only_the_rest_comes_again_from_servers_that_can_do_th
 
 #[test]
 fn a_group_that_is_cut_again_and_again_is_brought_to_its_end() {
-    Seeds::default().count(50).run(|sim| async move {
+    cut_again_and_again(&Seeds::default().count(50));
+}
+
+#[test]
+fn the_end_of_a_group_asked_for_alone_is_not_the_end_of_the_track() {
+    cut_again_and_again(&Seeds::fixed(1528..1529));
+}
+
+fn cut_again_and_again(seeds: &Seeds) {
+    seeds.run(|sim| async move {
         let mut rng = sim.rng();
         let world = World::new(&sim);
         let live = world.serve("a", lossy(&sim));

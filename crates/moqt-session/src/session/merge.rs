@@ -1,6 +1,6 @@
 //! Subscriptions and fetches that go into a track with several sources.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 use moqt_wire::Priority;
 use tokio::sync::{oneshot, watch};
@@ -11,6 +11,9 @@ use crate::{
     model::{Coverage, FeedState, GroupConsumer, Mending, MergedTrack, Part, TrackInfo, TrackSource},
     proto::{Info, SubscribeUpdate},
 };
+
+/// How soon after its streams a session ends whose connection is lost.
+const LOST: Duration = Duration::from_secs(1);
 
 /// Why the rest of a group was not fetched.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -25,6 +28,17 @@ pub enum FetchIntoError {
     /// It did not come to its end.
     #[error("the rest of the group did not come")]
     Group(#[from] GroupError),
+}
+
+impl FetchIntoError {
+    /// Whether the session was lost before anything was said of the group, so that another one may have the rest.
+    #[must_use]
+    pub fn is_session_lost(&self) -> bool {
+        match self {
+            Self::Request(error) => matches!(error, RequestError::Session(_)),
+            Self::NotMissing | Self::Group(_) => false,
+        }
+    }
 }
 
 impl Subscriber {
@@ -45,7 +59,15 @@ impl Subscriber {
         track: &MergedTrack,
         options: SubscribeOptions,
     ) -> Result<Feed, RequestError> {
-        let (source, state) = TrackSource::of(track);
+        self.feed(track, TrackSource::of(track), options).await
+    }
+
+    async fn feed(
+        &self,
+        track: &MergedTrack,
+        (source, state): (TrackSource, watch::Receiver<FeedState>),
+        options: SubscribeOptions,
+    ) -> Result<Feed, RequestError> {
         let coverage = source.coverage();
         let (held, holding) = oneshot::channel();
         let (wish, into) = (options.wish(track.name().clone()), Into::Merged(source, holding));
@@ -114,19 +136,36 @@ impl Subscriber {
         priority: Priority,
     ) -> impl Future<Output = Result<(), FetchIntoError>> + Send + use<> {
         let (subscriber, track) = (self.clone(), track.clone());
-        let (place, _) = TrackSource::of(&track);
+        let (place, _) = TrackSource::of_part(&track);
         async move {
-            let refused = match subscriber.fetch_into(&track, group, priority).await {
-                Ok(()) | Err(FetchIntoError::NotMissing) => return Ok(()),
-                Err(error @ FetchIntoError::Request(RequestError::Session(_))) => return Err(error),
-                Err(refused) => refused,
-            };
-            let only =
-                SubscribeOptions { priority, first: Some(group), last: Some(group), ..Default::default() };
-            let mut feed = subscriber.subscribe_into(&track, only).await?;
+            let mended = subscriber.mend(&track, group, priority).await;
+            if mended.as_ref().is_err_and(FetchIntoError::is_session_lost) {
+                // What else it brought ends with it. Only then nobody has said that the group will not come.
+                subscriber.session.closed().await;
+            }
             drop(place);
-            feed.ended().await.map_err(|_| refused)
+            mended
         }
+    }
+
+    async fn mend(&self, track: &MergedTrack, group: u64, priority: Priority) -> Result<(), FetchIntoError> {
+        match self.fetch_into(track, group, priority).await {
+            Ok(()) | Err(FetchIntoError::NotMissing) => return Ok(()),
+            Err(lost) if lost.is_session_lost() => return Err(lost),
+            Err(FetchIntoError::Group(GroupError::Reset(Reason::Transport))) => {
+                // The session may be about to end; or else it is the peer's word for its own trouble.
+                if let Ok(error) = tokio::time::timeout(LOST, self.session.closed()).await {
+                    return Err(RequestError::Session(error).into());
+                }
+            }
+            Err(_) => {}
+        }
+        let only = SubscribeOptions { priority, first: Some(group), last: Some(group), ..Default::default() };
+        let mut feed = self.feed(track, TrackSource::of_part(track), only).await?;
+        feed.ended().await.map_err(|error| match error {
+            TrackError::Session(error) => RequestError::Session(error).into(),
+            TrackError::Ended(reason) => RequestError::Refused(reason).into(),
+        })
     }
 }
 

@@ -268,11 +268,7 @@ impl Follower {
     async fn mended(&mut self, session: &Session) -> Result<(), TrackError> {
         let mut lost = false;
         while let Some(mended) = self.mending.join_next().await {
-            lost |= match mended {
-                Ok(Err(FetchIntoError::Request(RequestError::Session(_)))) => true,
-                Ok(Err(FetchIntoError::Group(error))) => error.reason() == Reason::Transport,
-                _ => false,
-            };
+            lost |= matches!(mended, Ok(Err(error)) if error.is_session_lost());
         }
         if lost { Err(TrackError::Session(session.closed().await)) } else { Ok(()) }
     }

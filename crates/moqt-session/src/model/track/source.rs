@@ -38,6 +38,8 @@ enum Kind {
     Shared {
         id: u64,
         told: watch::Sender<FeedState>,
+        /// Whether its end says nothing of the track's.
+        is_part: bool,
     },
 }
 
@@ -81,13 +83,22 @@ impl TrackSource {
 
     /// One more source of a track.
     pub(crate) fn of(track: &MergedTrack) -> (Self, watch::Receiver<FeedState>) {
+        Self::new(track, false)
+    }
+
+    /// One more source, of a few groups of a track. With the last of them the track has not come to its end.
+    pub(crate) fn of_part(track: &MergedTrack) -> (Self, watch::Receiver<FeedState>) {
+        Self::new(track, true)
+    }
+
+    fn new(track: &MergedTrack, is_part: bool) -> (Self, watch::Receiver<FeedState>) {
         let shared = Arc::clone(track.shared());
         let (told, state) = watch::channel(FeedState::default());
         let mut locked = shared.lock();
         let id = locked.sources.enter();
         locked.changed.wake();
         drop(locked);
-        (Self { shared, kind: Kind::Shared { id, told } }, state)
+        (Self { shared, kind: Kind::Shared { id, told, is_part } }, state)
     }
 
     /// What it brings of what others have begun; `None` where it is alone.
@@ -112,7 +123,7 @@ impl TrackSource {
     pub(crate) fn create_group(&self, sequence: u64) -> Result<Pen, CreateGroupError> {
         let (id, told) = match &self.kind {
             Kind::Only(track) => return track.create_group(sequence).map(Pen::only),
-            Kind::Shared { id, told } => (*id, told),
+            Kind::Shared { id, told, .. } => (*id, told),
         };
         let mut state = self.shared.lock();
         if state.end.is_some() {
@@ -262,8 +273,8 @@ impl TrackSource {
     fn end(&self, how: Result<(), TrackError>) {
         match &self.kind {
             Kind::Only(track) => super::end(&track.shared, how),
-            Kind::Shared { id, told } => {
-                self.shared.leave(*id, how.is_ok());
+            Kind::Shared { id, told, is_part } => {
+                self.shared.leave(*id, how.is_ok() && !is_part);
                 told.send_modify(|state| {
                     state.end.get_or_insert(how);
                 });
