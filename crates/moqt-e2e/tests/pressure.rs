@@ -120,18 +120,17 @@ fn track(name: &str) -> TrackProducer {
     TrackProducer::new(name.parse().unwrap(), TrackInfo::default(), Retention::default())
 }
 
-/// Two tracks of 2 Mbit/s with these priorities, swapped at half time, through a link; each with what was seen of it.
+/// Two tracks of 2 Mbit/s of different priority, swapped at half time if wanted, through a link; each with what was seen
+/// of it. The frames of the second one come so much later than those of the first, if at all.
 async fn two_tracks(
-    seed: u64,
+    second: Option<Duration>,
     carrier: Carrier,
-    congestion: Congestion,
     down: Link,
     swap: bool,
     seconds: u32,
-    both: bool,
 ) -> [Seen; 2] {
-    let net = Net::new(seed);
-    let server = Server::new(&net, congestion);
+    let net = Net::new(1);
+    let server = Server::new(&net, Congestion::Cubic);
     let up = Link::delay(down.delay);
     let (viewer, _served, tracks) = server.session(carrier, (up, down), SessionConfig::default()).await;
     let sources = [track("one"), track("two")];
@@ -163,77 +162,104 @@ async fn two_tracks(
         watch(subscriptions[0].track(), start),
         watch(subscriptions[1].track(), start),
         shape.write(&sources[0], start, seconds),
-        shape.write(&sources[1], start, if both { seconds } else { 0 }),
+        async {
+            tokio::time::sleep(second.unwrap_or_default()).await;
+            shape.write(&sources[1], start, second.map_or(0, |_| seconds)).await;
+        },
         swapping,
     );
     [first, second]
 }
 
-/// A link that is too narrow for both tracks; its queue holds 100 ms.
-fn narrow() -> Link {
-    Link::delay(ms(10)).rate(2_600_000, QUEUE)
-}
-
+/// What the links carry that are too narrow for both tracks, in bit/s.
+const NARROW: [u64; 5] = [2_200_000, 2_500_000, 2_800_000, 3_100_000, 3_500_000];
+/// How much later the frames of the second track come than those of the first, in milliseconds.
+const LATER: [u64; 2] = [0, 15];
 const QUEUE: Duration = Duration::from_millis(100);
 const ALWAYS: (Duration, Duration) = (Duration::ZERO, Duration::MAX);
 
-/// The 99th percentile of a track's latencies when it has the narrow link to itself.
-async fn unloaded(carrier: Carrier) -> Duration {
-    let [alone, _] = two_tracks(1, carrier, Congestion::Cubic, narrow(), false, 10, false).await;
-    percentile(&alone.latencies(ALWAYS.0, ALWAYS.1), 99)
+/// A link whose queue holds 100 ms.
+fn narrow(bits_per_second: u64) -> Link {
+    Link::delay(ms(10)).rate(bits_per_second, QUEUE)
+}
+
+/// Runs two tracks through links that are too narrow for both, for each rate and pause, and hands on what was seen of
+/// each, together with the latest that the 99th percentile of the more important one may be: what it is for a track
+/// that has the link to itself, and one queue more.
+fn on_narrow_links(
+    carrier: Carrier,
+    seconds: u32,
+    swap: bool,
+    check: impl Fn(&str, Duration, [Seen; 2]) + Sync,
+) {
+    std::thread::scope(|scope| {
+        for rate in NARROW {
+            let check = &check;
+            scope.spawn(move || {
+                let [alone, _] = virtually(two_tracks(None, carrier, narrow(rate), false, 10));
+                let bound = percentile(&alone.latencies(ALWAYS.0, ALWAYS.1), 99) + QUEUE;
+                for later in LATER {
+                    let seen = two_tracks(Some(ms(later)), carrier, narrow(rate), swap, seconds);
+                    check(&format!("{carrier:?}, {rate} bit/s, {later} ms"), bound, virtually(seen));
+                }
+            });
+        }
+    });
+}
+
+fn the_more_important_track_arrives(carrier: Carrier) {
+    on_narrow_links(carrier, 12, false, |at, bound, [high, low]| {
+        let latencies = high.latencies(ALWAYS.0, ALWAYS.1);
+        let (p50, p99) = (percentile(&latencies, 50), percentile(&latencies, 99));
+        let (whole, missed) = (low.whole.len(), low.gaps.len());
+        println!("{at}: p50 {p50:?}, p99 {p99:?} of {bound:?}; the other: {whole} whole, {missed} missed");
+        assert_eq!((high.whole.len(), latencies.len()), (12, 360), "{at}: {:?}", high.gaps);
+        assert!(p99 <= bound, "{at}: p99 {p99:?}, at most {bound:?}");
+        assert!(whole < 10, "{at}: the link cannot carry both");
+        assert_eq!(low.unreported(12), [0; 0], "{at}: {low:?}");
+    });
 }
 
 #[test]
 fn on_a_starved_link_the_more_important_track_arrives_in_time_and_whole() {
-    for carrier in CARRIERS {
-        virtually(async {
-            let unloaded = unloaded(carrier).await;
-            let [high, low] = two_tracks(1, carrier, Congestion::Cubic, narrow(), false, 20, true).await;
-            let latencies = high.latencies(ALWAYS.0, ALWAYS.1);
-            let p99 = percentile(&latencies, 99);
-            println!(
-                "{carrier:?}: p99 alone {unloaded:?}; beside the other: p50 {:?}, p99 {p99:?}; the other: {} whole, {} missed",
-                percentile(&latencies, 50),
-                low.whole.len(),
-                low.gaps.len()
-            );
-            assert_eq!((high.whole.len(), latencies.len()), (20, 600), "{carrier:?}: {:?}", high.gaps);
-            assert!(p99 <= unloaded + QUEUE, "{carrier:?}: p99 {p99:?}, alone {unloaded:?}");
-            assert!(low.whole.len() < 15, "{carrier:?}: the link cannot carry both");
-            assert_eq!(low.unreported(20), [0; 0], "{carrier:?}: {low:?}");
-        });
-    }
+    the_more_important_track_arrives(Carrier::Quic);
+}
+
+#[test]
+fn on_a_starved_link_the_more_important_track_arrives_over_webtransport_too() {
+    the_more_important_track_arrives(Carrier::WebTransport);
+}
+
+fn swapping_priorities_swaps_the_picture(carrier: Carrier) {
+    on_narrow_links(carrier, 12, true, |at, bound, [first, second]| {
+        let (swap, settled) = (Duration::from_secs(6), Duration::from_secs(7));
+        for (track, (from, to), from_group) in
+            [(&first, (Duration::ZERO, swap), 0), (&second, (settled, Duration::MAX), 7)]
+        {
+            let latencies = track.latencies(from, to);
+            let (p50, p99) = (percentile(&latencies, 50), percentile(&latencies, 99));
+            println!("{at}: p50 {p50:?}, p99 {p99:?} of {bound:?}");
+            assert!(p99 <= bound, "{at}: p99 {p99:?}, at most {bound:?}");
+            let wanted = from_group..from_group + 5;
+            assert!(wanted.clone().all(|group| track.whole.contains(&group)), "{at}: {track:?}");
+        }
+        // What was more important before is not any more.
+        let in_time = first.latencies(settled, Duration::MAX).iter().filter(|late| **late <= bound).count();
+        assert!(in_time < 80, "{at}: {in_time} of 150 frames of the first track came in time after the swap");
+        for track in [first, second] {
+            assert_eq!(track.unreported(12), [0; 0], "{at}");
+        }
+    });
 }
 
 #[test]
 fn swapping_priorities_swaps_the_picture_within_a_second() {
-    for carrier in CARRIERS {
-        virtually(async {
-            let unloaded = unloaded(carrier).await;
-            let [first, second] = two_tracks(1, carrier, Congestion::Cubic, narrow(), true, 20, true).await;
-            let (swap, settled) = (Duration::from_secs(10), Duration::from_secs(11));
-            for (track, (from, to), from_group) in
-                [(&first, (Duration::ZERO, swap), 0), (&second, (settled, Duration::MAX), 11)]
-            {
-                let latencies = track.latencies(from, to);
-                let p99 = percentile(&latencies, 99);
-                println!("{carrier:?}: p50 {:?}, p99 {p99:?}", percentile(&latencies, 50));
-                assert!(p99 <= unloaded + QUEUE, "{carrier:?}: p99 {p99:?}, alone {unloaded:?}");
-                let wanted = from_group..from_group + 9;
-                assert!(wanted.clone().all(|group| track.whole.contains(&group)), "{carrier:?}: {track:?}");
-            }
-            // What was more important before is not any more.
-            let after = first.latencies(settled, Duration::MAX);
-            assert!(
-                after.len() < 270,
-                "{carrier:?}: {} frames of the first track came after the swap",
-                after.len()
-            );
-            for track in [first, second] {
-                assert_eq!(track.unreported(20), [0; 0], "{carrier:?}");
-            }
-        });
-    }
+    swapping_priorities_swaps_the_picture(Carrier::Quic);
+}
+
+#[test]
+fn swapping_priorities_swaps_the_picture_over_webtransport_too() {
+    swapping_priorities_swaps_the_picture(Carrier::WebTransport);
 }
 
 /// One track of 1 Mbit/s for 20 seconds.

@@ -167,6 +167,41 @@ fn a_viewer_behind_by_twenty_groups_gets_them_in_the_order_it_asked_for() {
     }
 }
 
+/// The order in which two groups are whole that go out newest first: one of frames of 1 kB, so many each 100 ms, and a
+/// newer one of 10 kB at its end.
+async fn newest_first(sim: &Sim, frames_at_once: usize) -> Vec<u64> {
+    let (viewer, source) = starved(sim, secs(1000), u64::MAX).await;
+    let live = track("cam");
+    let _published = source.tracks.publish(live.consume()).unwrap();
+    let options =
+        SubscribeOptions { order: GroupOrder::Descending, first: Some(0), ..SubscribeOptions::default() };
+    let subscription = viewer.session.subscriber().subscribe(name("cam"), options).await.unwrap();
+    let writing = async {
+        let mut clock = tokio::time::interval(ms(100));
+        let mut group = live.append_group();
+        for _ in 0..10 {
+            clock.tick().await;
+            (0..frames_at_once).for_each(|_| group.write_frame(vec![7; 1000]).unwrap());
+        }
+        group.finish().unwrap();
+        write_group(&live, &[&[7; 10_000]]);
+        live.finish();
+    };
+    let (fates, ()) = tokio::join!(read_all(sim, subscription.into_track()), writing);
+    once_each(&fates, 2);
+    fates.iter().map(|(group, ..)| *group).collect()
+}
+
+#[test]
+fn a_group_that_has_all_but_left_is_finished_before_a_newer_one() {
+    for_each_seed(|sim| async move { assert_eq!(newest_first(&sim, 1).await, [0, 1]) });
+}
+
+#[test]
+fn a_group_of_which_much_is_left_waits_for_a_newer_one() {
+    for_each_seed(|sim| async move { assert_eq!(newest_first(&sim, 2).await, [1, 0]) });
+}
+
 #[test]
 fn a_subscriber_that_never_reads_costs_the_others_nothing() {
     for_each_seed(|sim| async move {

@@ -53,7 +53,7 @@ impl Serving {
         // On one level with the first group of a subscription.
         let order =
             SendOrder::new(self.subscriber, self.publisher, GroupOrder::Default, GroupOrder::Default, 0);
-        self.rank.set(order.rank(u8::MAX));
+        self.rank.set(order.rank(SendOrder::FIRST));
     }
 }
 

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures_util::{FutureExt as _, future::AbortHandle};
@@ -54,15 +55,32 @@ pub(super) struct Serving {
 struct Live {
     rank: Rank,
     group: GroupConsumer,
+    begun: Instant,
     /// Since when there is a newer group.
     superseded: Option<Instant>,
+    /// Whether it had all but left when a newer group began.
+    almost_out: bool,
 }
+
+/// How much of a group may be left for it to be finished before a newer one begins: what came within this time.
+const ALMOST_OUT: Duration = Duration::from_millis(100);
 
 impl Live {
     /// What the connection has not taken yet; at least 1 where it has not taken the stream's header.
     fn bytes_left(&self) -> u64 {
         let sent = self.rank.bytes_sent();
         self.group.payload().saturating_sub(sent).max(u64::from(sent == 0))
+    }
+
+    /// There is a newer group, or one more. Near saturation that one leaves little room, in which the end of this one
+    /// would starve although nearly all of it is there; so what has all but left goes ahead, and stays there unless it
+    /// grows on.
+    fn supersede(&mut self, at: Instant) {
+        let (sent, left) = (u128::from(self.rank.bytes_sent()), u128::from(self.bytes_left()));
+        let age = at.saturating_duration_since(self.begun);
+        let little = left <= sent && left * age.as_millis() <= (sent + left) * ALMOST_OUT.as_millis();
+        self.almost_out = little && (self.almost_out || self.superseded.is_none());
+        self.superseded.get_or_insert(at);
     }
 }
 
@@ -125,12 +143,17 @@ impl Serving {
 
     /// Gives each live stream its place among the others of this subscription.
     fn rank(&self) {
-        let mut place = u8::MAX;
+        let mut place = SendOrder::FIRST;
+        let descending = self.order(0).descending;
         let mut next = |(&sequence, live): (&u64, &Live)| {
-            live.rank.set(self.order(sequence).rank(place));
+            let order = self.order(sequence);
+            if descending && live.almost_out {
+                return live.rank.set(order.rank(SendOrder::ALMOST_OUT));
+            }
+            live.rank.set(order.rank(place));
             place = place.saturating_sub(1);
         };
-        if self.order(0).descending {
+        if descending {
             self.live.iter().rev().for_each(&mut next);
         } else {
             self.live.iter().for_each(&mut next);
@@ -348,10 +371,11 @@ impl<C: Connection> Driver<C> {
         self.groups_out += 1;
         let at = now();
         for live in serving.live.range_mut(..sequence).map(|(_, live)| live) {
-            live.superseded.get_or_insert(at);
+            live.supersede(at);
         }
         let newer = serving.live.last_key_value().is_some_and(|(newest, _)| *newest > sequence);
-        let live = Live { rank, group: group.clone(), superseded: newer.then_some(at) };
+        let superseded = newer.then_some(at);
+        let live = Live { rank, group: group.clone(), begun: at, superseded, almost_out: false };
         serving.live.insert(sequence, live);
         serving.rank();
         self.spawn(async move {

@@ -17,6 +17,11 @@ pub(crate) struct SendOrder {
 }
 
 impl SendOrder {
+    /// The place of a group that has all but left: ahead of those that are newer.
+    pub(crate) const ALMOST_OUT: u8 = u8::MAX;
+    /// The place of the group that goes first by its order, and of a fetch.
+    pub(crate) const FIRST: u8 = Self::ALMOST_OUT - 1;
+
     /// `order` is the subscriber's wish, the publisher's order decides where it has none.
     pub(crate) fn new(
         subscriber: Priority,
