@@ -40,6 +40,10 @@ impl SendStream for SimSendStream {
     async fn stopped(&mut self) -> Result<Option<Code>, ConnectionError> {
         poll_fn(|cx| self.handle.with(|end| end.poll_stopped(self.id, cx.waker()))).await
     }
+
+    fn is_over(&mut self) -> bool {
+        self.handle.with(|end| end.is_send_over(self.id))
+    }
 }
 
 impl Drop for SimSendStream {

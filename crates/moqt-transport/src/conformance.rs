@@ -104,6 +104,7 @@ macro_rules! conformance_tests {
             close_codes_and_reasons_survive
             stopped_gives_none_once_all_is_acknowledged
             stopped_gives_the_code_of_the_stop
+            a_finished_stream_is_over_when_stopped_has_its_answer
             a_write_after_a_stop_fails_with_its_code
             a_cancelled_read_loses_nothing
             a_cancelled_write_loses_nothing

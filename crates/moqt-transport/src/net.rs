@@ -169,6 +169,10 @@ impl SendStream for NetSendStream {
     async fn stopped(&mut self) -> Result<Option<Code>, ConnectionError> {
         either!(NetSendStream, self, inner => inner.stopped().await)
     }
+
+    fn is_over(&mut self) -> bool {
+        either!(NetSendStream, self, inner => inner.is_over())
+    }
 }
 
 impl RecvStream for NetRecvStream {

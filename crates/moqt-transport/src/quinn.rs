@@ -125,6 +125,10 @@ impl SendStream for QuicSendStream {
     async fn stopped(&mut self) -> Result<Option<Code>, ConnectionError> {
         Ok(self.0.stopped().await?)
     }
+
+    fn is_over(&mut self) -> bool {
+        self.0.is_over()
+    }
 }
 
 /// The receiving half of a stream over raw QUIC.

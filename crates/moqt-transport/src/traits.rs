@@ -124,6 +124,12 @@ pub trait SendStream: Send + Sync + 'static {
     ///
     /// When the connection ends before.
     fn stopped(&mut self) -> impl Future<Output = Result<Option<Code>, ConnectionError>> + Send;
+
+    /// Whether [`stopped`](Self::stopped) has its answer, for a stream that is finished or reset. Asking wakes nobody
+    /// later: one who looks now and then, at many streams, has it cheaper than by waiting for each.
+    ///
+    /// Of an ended connection it need not be true.
+    fn is_over(&mut self) -> bool;
 }
 
 /// The receiving half of a stream. Dropped before its end, it is stopped with [`Code::NONE`].

@@ -234,6 +234,10 @@ impl SendStream for WebTransportSendStream {
             Some(Err(_)) | None => Err(shared.ended().await),
         }
     }
+
+    fn is_over(&mut self) -> bool {
+        self.half.is_over()
+    }
 }
 
 /// The receiving half of a WebTransport stream.

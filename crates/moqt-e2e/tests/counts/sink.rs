@@ -114,6 +114,13 @@ impl SendStream for SinkStream {
             }
         }
     }
+
+    fn is_over(&mut self) -> bool {
+        match self {
+            Self::Simulated(stream) => stream.is_over(),
+            Self::Nowhere { over, .. } => *over,
+        }
+    }
 }
 
 impl Connection for Sink {

@@ -142,6 +142,12 @@ impl Endpoint {
         Poll::Pending
     }
 
+    pub(crate) fn is_send_over(&self, id: StreamId) -> bool {
+        self.send
+            .get(&id)
+            .is_none_or(|half| !half.is_open() && (half.stopped().is_some() || !half.is_unsettled()))
+    }
+
     pub(crate) fn release_send(&mut self, id: StreamId) {
         if self.send.get(&id).is_some_and(SendHalf::is_open) {
             self.reset(id, Code::NONE);

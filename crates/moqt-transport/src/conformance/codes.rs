@@ -92,6 +92,36 @@ pub async fn stopped_gives_the_code_of_the_stop<P: Pair>(pair: &P) {
     send.reset(Code(13));
 }
 
+/// Whether a stream is over can be asked without waiting: not before the peer has all of it, or has stopped it.
+pub async fn a_finished_stream_is_over_when_stopped_has_its_answer<P: Pair>(pair: &P) {
+    let (client, server) = pair.connect(Setup::default()).await;
+    for (from, to) in [(&client, &server), (&server, &client)] {
+        for stop in [None, Some(Code(21))] {
+            let (mut send, mut recv) = uni::<P>(from, to).await;
+            assert!(!send.is_over());
+            fill(&mut send).await;
+            assert!(!send.is_over());
+            send.finish().unwrap();
+            // What flow control keeps back cannot have been acknowledged.
+            assert!(!send.is_over());
+            let read = async {
+                match stop {
+                    None => read_to_end(&mut recv).await.map(drop).unwrap(),
+                    Some(code) => recv.stop(code),
+                }
+            };
+            let (stopped, ()) = tokio::join!(send.stopped(), read);
+            let stopped = stopped.unwrap();
+            // All may have been taken in before the stop is heard of.
+            assert!(stopped == stop || stopped.is_none(), "{stopped:?}");
+            assert!(send.is_over());
+        }
+        let (mut send, _recv) = uni::<P>(from, to).await;
+        send.reset(Code(5));
+        assert!(send.is_over());
+    }
+}
+
 /// A stop fails a write that waits and each one after it.
 pub async fn a_write_after_a_stop_fails_with_its_code<P: Pair>(pair: &P) {
     let (client, server) = pair.connect(Setup::default()).await;

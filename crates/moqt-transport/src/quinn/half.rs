@@ -226,6 +226,18 @@ impl SendHalf {
         }
     }
 
+    /// Whether `stopped` would have its answer at once.
+    pub(crate) fn is_over(&mut self) -> bool {
+        match &mut self.state {
+            SendState::Open(_) => false,
+            // All is delivered when the stream is not known any more; to finish once more succeeds only where the peer
+            // has stopped it.
+            SendState::Finished(sender) => sender.priority().is_err() || sender.finish().is_ok(),
+            SendState::Finishing(finishing) => finishing.is_over(),
+            SendState::Reset => true,
+        }
+    }
+
     /// Resets the stream if it is not finished.
     pub(crate) fn give_up(&mut self, code: Code) {
         if let SendState::Open(_) = self.state {
@@ -318,6 +330,16 @@ impl Finishing {
             Some(result) => result.clone(),
             None => self.result.insert(self.stopped.as_mut().await).clone(),
         }
+    }
+
+    fn is_over(&mut self) -> bool {
+        if self.result.is_none()
+            && let task::Poll::Ready(result) =
+                self.stopped.as_mut().poll(&mut task::Context::from_waker(task::Waker::noop()))
+        {
+            self.result = Some(result);
+        }
+        self.result.is_some()
     }
 
     fn reset(self, code: Code) {
