@@ -38,6 +38,7 @@ pub mod script;
 mod seeds;
 mod settings;
 mod sim;
+mod sink;
 mod stream;
 
 pub use connection::SimConnection;
@@ -49,4 +50,5 @@ pub use rng::Rng;
 pub use seeds::{Outcome, Seeds, for_each_seed, run};
 pub use settings::{Congestion, Settings};
 pub use sim::Sim;
+pub use sink::{Sink, SinkStream, Tally};
 pub use stream::{SimRecvStream, SimSendStream};

@@ -6,4 +6,3 @@
 
 mod driver;
 mod model;
-mod sink;

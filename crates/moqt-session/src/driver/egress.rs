@@ -3,7 +3,7 @@
 use std::{
     pin::pin,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -54,6 +54,22 @@ impl Rank {
         self.0.value.load(Ordering::Relaxed)
     }
 
+    /// As a new one, if nobody else has it.
+    pub(super) fn reused(mut self) -> Option<Self> {
+        *Arc::get_mut(&mut self.0)? = Place::default();
+        Some(self)
+    }
+
+    /// The same, for another future.
+    pub(super) fn renewed(&self) -> Self {
+        Self(Arc::new(Place {
+            value: AtomicI32::new(self.value()),
+            sent: AtomicU64::new(self.bytes_sent()),
+            aborted: AtomicBool::new(self.0.aborted.load(Ordering::Relaxed)),
+            writer: OnceLock::new(),
+        }))
+    }
+
     fn wake(&self) {
         if let Some(writer) = self.0.writer.get() {
             writer.wake_by_ref();
@@ -99,6 +115,35 @@ impl Rank {
     }
 }
 
+/// What group streams begin with, many in one allocation.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heads(Arc<Mutex<BytesMut>>);
+
+impl Heads {
+    fn head(&self, dialect: &'static dyn Dialect, subscribe_id: u64, sequence: u64) -> Option<Bytes> {
+        let GroupFormat::Transfork = dialect.group_format();
+        let spec = dialect.version().spec();
+        let mut room = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if room.capacity() < HEAD {
+            room.reserve(HEADS);
+        }
+        room.put_u8(
+            transfork::StreamKind::Group.to_wire(spec).and_then(|t| u8::try_from(t).ok()).unwrap_or(0),
+        );
+        let header =
+            transfork::Group { subscribe: SubscribeId(subscribe_id), sequence: GroupSequence(sequence) };
+        let written = header.encode(spec, &mut room);
+        let head = room.split().freeze();
+        written.is_ok().then_some(head)
+    }
+}
+
+/// Longest header of a group: its type, and two numbers.
+const HEAD: usize = 17;
+
+/// How many bytes of them are allocated at a time.
+const HEADS: usize = 512;
+
 /// How a group stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
@@ -110,42 +155,28 @@ pub(super) enum Sent {
     Gone,
 }
 
-/// Sends one group, each piece as soon as it is there, and waits until the peer has it.
+/// Sends one group, each piece as soon as it is there. Gives its stream, finished, and the priority that it has.
 pub(super) async fn send<C: Connection>(
     connection: &C,
     dialect: &'static dyn Dialect,
-    subscribe_id: u64,
+    (subscribe_id, heads): (u64, &Heads),
     group: &mut GroupConsumer,
-    rank: &Rank,
-    gate: &Gate,
-) -> Sent {
+    (rank, gate): (&Rank, &Gate),
+) -> Result<(C::SendStream, i32), Sent> {
     // A peer that gives no room for streams, or does not read them, loses what grows too old meanwhile.
     let opened = tokio::select! {
         biased;
         opened = connection.open_uni() => opened,
-        () = group.expired() => return Sent::Lost(Reason::Expired),
+        () = group.expired() => return Err(Sent::Lost(Reason::Expired)),
     };
-    let Ok(mut stream) = opened else { return Sent::Gone };
-    let Some(head) = head(dialect, subscribe_id, group.sequence()) else {
+    let Ok(mut stream) = opened else { return Err(Sent::Gone) };
+    let Some(head) = heads.head(dialect, subscribe_id, group.sequence()) else {
         stream.reset(dialect.code(Reason::Internal));
-        return Sent::Lost(Reason::Internal);
+        return Err(Sent::Lost(Reason::Internal));
     };
-    frames(&mut stream, dialect, Some(head), group, (rank, gate), None).await
+    let priority = pour(&mut stream, dialect, Some(head), group, (rank, gate), None).await?;
+    Ok((stream, priority))
 }
-
-/// What a group's stream begins with.
-fn head(dialect: &'static dyn Dialect, subscribe_id: u64, sequence: u64) -> Option<Bytes> {
-    let GroupFormat::Transfork = dialect.group_format();
-    let spec = dialect.version().spec();
-    let mut head = BytesMut::with_capacity(HEAD);
-    head.put_u8(transfork::StreamKind::Group.to_wire(spec).and_then(|t| u8::try_from(t).ok()).unwrap_or(0));
-    let header = transfork::Group { subscribe: SubscribeId(subscribe_id), sequence: GroupSequence(sequence) };
-    header.encode(spec, &mut head).ok()?;
-    Some(head.freeze())
-}
-
-/// Longest header of a group: its type, and two numbers.
-const HEAD: usize = 17;
 
 /// How frames begin in this format.
 fn header_form(format: GroupFormat) -> HeaderForm {
@@ -156,18 +187,32 @@ fn header_form(format: GroupFormat) -> HeaderForm {
     }
 }
 
-/// Sends what `group` has from its reader's place on, behind `head`, and waits until the peer has it.
+/// Sends what `group` has from its reader's place on, and waits until the peer has it.
 ///
 /// A stream that the peer stops is reset with `stopped_with`, or else with the peer's own code. Cancelled, it leaves
 /// the stream unfinished or reset.
 pub(super) async fn frames<S: SendStream>(
     stream: &mut S,
     dialect: &'static dyn Dialect,
-    mut head: Option<Bytes>,
     group: &mut GroupConsumer,
     (rank, gate): (&Rank, &Gate),
     stopped_with: Option<Code>,
 ) -> Sent {
+    match pour(stream, dialect, None, group, (rank, gate), stopped_with).await {
+        Ok(priority) => arrive(stream, priority, dialect, group, rank, stopped_with).await,
+        Err(sent) => sent,
+    }
+}
+
+/// Sends what `group` has from its reader's place on, behind `head`, and the end. Returns the stream's priority then.
+async fn pour<S: SendStream>(
+    stream: &mut S,
+    dialect: &'static dyn Dialect,
+    mut head: Option<Bytes>,
+    group: &mut GroupConsumer,
+    (rank, gate): (&Rank, &Gate),
+    stopped_with: Option<Code>,
+) -> Result<i32, Sent> {
     let mut current = rank.value();
     stream.set_priority(current);
     let form = header_form(dialect.group_format());
@@ -187,14 +232,14 @@ pub(super) async fn frames<S: SendStream>(
             let gathered = tokio::select! {
                 biased;
                 gathered = gathering => gathered,
-                stopped = stream.stopped() => return stop(stream, dialect, stopped, stopped_with),
+                stopped = stream.stopped() => return Err(stop(stream, dialect, stopped, stopped_with)),
             };
             batch = match gathered {
                 Ok(batch) => batch,
                 Err(error) => {
                     let reason = error.reason();
                     stream.reset(dialect.code(reason));
-                    return Sent::Lost(reason);
+                    return Err(Sent::Lost(reason));
                 }
             };
             if batch.pieces.is_empty() {
@@ -216,12 +261,14 @@ pub(super) async fn frames<S: SendStream>(
         };
         let Some(written) = written else {
             stream.reset(dialect.code(Reason::Expired));
-            return Sent::Lost(Reason::Expired);
+            return Err(Sent::Lost(Reason::Expired));
         };
         match written {
             Ok(()) => {}
-            Err(WriteError::Stopped(code)) => return stop(stream, dialect, Ok(Some(code)), stopped_with),
-            Err(_) => return Sent::Gone,
+            Err(WriteError::Stopped(code)) => {
+                return Err(stop(stream, dialect, Ok(Some(code)), stopped_with));
+            }
+            Err(_) => return Err(Sent::Gone),
         }
         turn += 1;
         if turn % TURN == 0 {
@@ -229,8 +276,20 @@ pub(super) async fn frames<S: SendStream>(
         }
     }
     if stream.finish().is_err() {
-        return Sent::Gone;
+        return Err(Sent::Gone);
     }
+    Ok(current)
+}
+
+/// Waits until the peer has all of a finished stream, of which not all need have left. Cancelled, it resets the stream.
+pub(super) async fn arrive<S: SendStream>(
+    stream: &mut S,
+    mut current: i32,
+    dialect: &'static dyn Dialect,
+    group: &mut GroupConsumer,
+    rank: &Rank,
+    stopped_with: Option<Code>,
+) -> Sent {
     let mut sending = Sending { stream, code: dialect.code(Reason::Cancelled), over: false };
     let too_old = async {
         group.expired().await;
@@ -246,7 +305,6 @@ pub(super) async fn frames<S: SendStream>(
                 sending.code = dialect.code(Reason::Expired);
                 return Sent::Lost(Reason::Expired);
             }
-            // Not all of it need have left.
             wanted = rank.changed(current) => {
                 current = wanted;
                 sending.stream.set_priority(current);
@@ -273,7 +331,7 @@ impl<S: SendStream> Drop for Sending<'_, S> {
 }
 
 /// The peer needs no more of the stream.
-fn stop<S: SendStream>(
+pub(super) fn stop<S: SendStream>(
     stream: &mut S,
     dialect: &'static dyn Dialect,
     stopped: Result<Option<Code>, ConnectionError>,

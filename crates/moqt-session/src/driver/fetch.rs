@@ -111,7 +111,7 @@ impl<C: Connection> Driver<C> {
             let sent = tokio::select! {
                 biased;
                 code = stopped => Err(code.unwrap_or(Code::NONE)),
-                sent = rank.work(egress::frames(&mut stream, dialect, None, &mut group, (&rank, &gate), cancelled)) => {
+                sent = rank.work(egress::frames(&mut stream, dialect, &mut group, (&rank, &gate), cancelled)) => {
                     Ok(sent.unwrap_or(Sent::Lost(Reason::Cancelled)))
                 }
             };

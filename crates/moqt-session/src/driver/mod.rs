@@ -14,6 +14,7 @@ mod ingest;
 mod outbox;
 mod publish;
 mod subscribe;
+mod trail;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,10 +38,12 @@ pub(crate) use handshake::{Established, accept, connect};
 use self::{
     control::{Read, Reader, TypeError},
     drain::Leaving,
+    egress::{Heads, Rank},
     gate::Gate,
     outbox::{End, Outbox, Wrote},
     publish::{Happened, Serving},
     subscribe::Wish,
+    trail::{Finished, Trail},
 };
 use crate::{
     allowance::Intake,
@@ -85,6 +88,10 @@ pub(crate) fn start<C: Connection>(
         opening: 0,
         groups_in: 0,
         groups_out: 0,
+        trails: BTreeMap::new(),
+        finished: Finished::default(),
+        heads: Heads::default(),
+        ranks: Vec::new(),
         bitrate: Bitrate::default(),
         sampling: false,
         flushers: Vec::new(),
@@ -132,7 +139,14 @@ struct Driver<C: Connection> {
     groups_in: usize,
     /// Group streams of ours that the peer does not yet have whole.
     groups_out: usize,
-    /// What the peer was told of the bitrate, and whether the next look at it is due.
+    /// Those of which nothing is left to be handed to the connection.
+    trails: BTreeMap<RequestId, Trail<C::SendStream>>,
+    /// The same, before they are taken in.
+    finished: Finished<C::SendStream>,
+    heads: Heads,
+    /// Of groups that have been sent, for the next ones.
+    ranks: Vec<Rank>,
+    /// What the peer was told of the bitrate, and whether the next look at it, and at the trails, is due.
     bitrate: Bitrate,
     sampling: bool,
     /// Who waits until nothing is on its way.
@@ -197,6 +211,8 @@ enum Done<C: Connection> {
     TrackAnswer(RequestId, Result<TrackConsumer, Reason>),
     TrackChanged(RequestId, publish::Read),
     GroupSent(RequestId, u64, egress::Sent),
+    /// All of the group that comes next out of the finished ones has left the driver; the peer need not have it.
+    GroupFinished(RequestId),
     /// A subscriber may be behind for too long.
     LagDue(RequestId),
     NamesChanged(RequestId, AnnounceConsumer, Option<Announced>),
@@ -217,7 +233,7 @@ enum Done<C: Connection> {
     CloseTimeout,
     /// The peer had its time to go by itself.
     DrainOver,
-    /// Time to look at the bitrate.
+    /// Time to look at the bitrate, and at what has arrived.
     Sample,
     /// What was ready before a wish to flush has been taken in.
     Flush(oneshot::Sender<()>),
@@ -375,7 +391,11 @@ impl<C: Connection> Driver<C> {
             Done::TrackAnswer(request, answer) => self.track_answer(request, answer),
             Done::TrackChanged(request, event) => self.track_changed(request, event),
             Done::Sample => self.sample(),
-            Done::Flush(reply) => self.flushers.push(reply),
+            Done::Flush(reply) => {
+                self.flushers.push(reply);
+                self.chase_all();
+            }
+            Done::GroupFinished(request) => self.group_finished(request),
             Done::GroupSent(request, sequence, sent) => self.group_sent(request, sequence, sent),
             Done::LagDue(request) => self.lag_due(request),
             Done::NamesChanged(request, names, event) => self.names_changed(request, names, event),
@@ -424,7 +444,10 @@ impl<C: Connection> Driver<C> {
             }
             Output::Stop { request, code } => self.stop_reading(request, code),
             Output::Forget { request } => match self.uses.remove(&request) {
-                Some(Use::Serving(serving)) => serving.abort(),
+                Some(Use::Serving(serving)) => {
+                    serving.abort();
+                    self.forget_trail(request);
+                }
                 Some(Use::Watched(work, _) | Use::InfoAsked(work)) => work.abort(),
                 Some(Use::FetchServing(serving)) => serving.abort(),
                 Some(late @ Use::Late(_)) => {

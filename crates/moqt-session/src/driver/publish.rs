@@ -17,6 +17,7 @@ use super::{
     Done, Driver, Use,
     drain::Leaving,
     egress::{self, Rank, Sent},
+    trail::Trailing,
 };
 use crate::{
     error::{Reason, TrackError},
@@ -27,6 +28,9 @@ use crate::{
     origin::{InfoRequest, TrackRequest},
     proto::{Accounting, Bitrate, Info, Limits, RequestId, SendOrder, Subscribe, SubscribeUpdate},
 };
+
+/// How many ranks are kept for groups to come.
+const SPARE: usize = 8;
 
 /// One subscription of the peer.
 #[derive(Debug)]
@@ -120,6 +124,23 @@ impl Serving {
         lag
     }
 
+    /// Whether this group is being sent and not given up.
+    pub(super) fn is_sending(&self, sequence: u64) -> bool {
+        self.live.contains_key(&sequence)
+    }
+
+    /// Whether something depends on when the peer has the groups that are under way.
+    pub(super) fn awaits_delivery(&self) -> bool {
+        self.end.is_some() || self.accounts.has_end()
+    }
+
+    /// Another future looks after a group.
+    pub(super) fn follow(&mut self, sequence: u64, rank: Rank) {
+        if let Some(live) = self.live.get_mut(&sequence) {
+            live.rank = rank;
+        }
+    }
+
     fn order(&self, sequence: u64) -> SendOrder {
         SendOrder::new(self.wish.priority, self.info.priority, self.wish.order, self.info.order, sequence)
     }
@@ -142,7 +163,7 @@ impl Serving {
     }
 
     /// Gives each live stream its place among the others of this subscription.
-    fn rank(&self) {
+    pub(super) fn rank(&self) {
         let mut place = SendOrder::FIRST;
         let descending = self.order(0).descending;
         let mut next = |(&sequence, live): (&u64, &Live)| {
@@ -333,10 +354,9 @@ impl<C: Connection> Driver<C> {
         self.groups_out == 0 && !self.uses.values().any(busy)
     }
 
-    /// Looks at the bitrate in a while; an idle session does not.
+    /// Looks at the bitrate, and at what has arrived, in a while; an idle session does not.
     fn sample_later(&mut self) {
-        let told = self.dialect.version().spec().supports(Feature::SessionUpdate);
-        if told && !std::mem::replace(&mut self.sampling, true) {
+        if !std::mem::replace(&mut self.sampling, true) {
             self.spawn(async move {
                 tokio::time::sleep(Bitrate::PAUSE).await;
                 Done::Sample
@@ -346,10 +366,12 @@ impl<C: Connection> Driver<C> {
 
     pub(super) fn sample(&mut self) {
         self.sampling = false;
-        if let Some(bits) = self.bitrate.tell(now(), self.connection.stats().delivery_rate) {
+        self.sweep();
+        let told = self.dialect.version().spec().supports(Feature::SessionUpdate);
+        if told && let Some(bits) = self.bitrate.tell(now(), self.connection.stats().delivery_rate) {
             self.endpoint.bitrate(bits);
         }
-        if self.groups_out > 0 || self.bitrate.is_behind() {
+        if !self.trails.is_empty() || told && (self.groups_out > 0 || self.bitrate.is_behind()) {
             self.sample_later();
         }
     }
@@ -365,9 +387,10 @@ impl<C: Connection> Driver<C> {
     fn send_group(&mut self, request: RequestId, mut group: GroupConsumer) {
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
         let sequence = group.sequence();
-        let rank = Rank::default();
+        let rank = self.ranks.pop().unwrap_or_default();
         let (connection, dialect, id) = (self.connection.clone(), self.dialect, serving.wish.id);
-        let (stream_rank, gate) = (rank.clone(), self.gate.clone());
+        let heads = self.heads.clone();
+        let (stream_rank, gate, finished) = (rank.clone(), self.gate.clone(), self.finished.clone());
         self.groups_out += 1;
         let at = now();
         for live in serving.live.range_mut(..sequence).map(|(_, live)| live) {
@@ -377,11 +400,16 @@ impl<C: Connection> Driver<C> {
         let superseded = newer.then_some(at);
         let live = Live { rank, group: group.clone(), begun: at, superseded, almost_out: false };
         serving.live.insert(sequence, live);
-        serving.rank();
+        self.catch_up(request);
         self.spawn(async move {
-            let send = egress::send(&connection, dialect, id, &mut group, &stream_rank, &gate);
-            let sent = stream_rank.work(send).await.unwrap_or(Sent::Lost(Reason::Cancelled));
-            Done::GroupSent(request, sequence, sent)
+            let send = egress::send(&connection, dialect, (id, &heads), &mut group, (&stream_rank, &gate));
+            match stream_rank.work(send).await.unwrap_or(Err(Sent::Lost(Reason::Cancelled))) {
+                Ok(stream) => {
+                    finished.push(Trailing::new((sequence, stream_rank), stream, group, dialect));
+                    Done::GroupFinished(request)
+                }
+                Err(sent) => Done::GroupSent(request, sequence, sent),
+            }
         });
         self.sample_later();
         self.keep_up(request, at);
@@ -425,7 +453,10 @@ impl<C: Connection> Driver<C> {
     pub(super) fn group_sent(&mut self, request: RequestId, sequence: u64, sent: Sent) {
         self.groups_out -= 1;
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
-        serving.live.remove(&sequence);
+        let live = serving.live.remove(&sequence);
+        if self.ranks.len() < SPARE {
+            self.ranks.extend(live.and_then(|live| live.rank.reused()));
+        }
         match sent {
             Sent::Whole => serving.accounts.delivered(sequence),
             Sent::Lost(reason) => {
@@ -451,6 +482,9 @@ impl<C: Connection> Driver<C> {
             serving.end = Some(Ok(()));
         }
         if !serving.live.is_empty() {
+            if serving.end.is_some() {
+                self.chase(request);
+            }
             return;
         }
         let Some(end) = serving.end else { return };
@@ -462,6 +496,8 @@ impl<C: Connection> Driver<C> {
     }
 
     pub(super) fn updated(&mut self, request: RequestId, update: SubscribeUpdate) {
+        // Some may be given up, and the end may depend on the others.
+        self.chase(request);
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
         let wish = &mut serving.wish;
         (wish.priority, wish.order) = (update.priority, update.order);
@@ -486,6 +522,7 @@ impl<C: Connection> Driver<C> {
         if !graceful {
             if let Some(Use::Serving(serving)) = self.uses.remove(&request) {
                 serving.abort();
+                self.forget_trail(request);
             }
             return;
         }

@@ -85,6 +85,11 @@ impl Accounting {
         report
     }
 
+    /// Whether the range has an end.
+    pub(crate) fn has_end(&self) -> bool {
+        self.last.is_some()
+    }
+
     /// Whether the range has an end and each group up to there is settled.
     pub(crate) fn is_complete(&self) -> bool {
         matches!((self.first.or(self.lowest), self.last), (Some(first), Some(last)) if self.settled.covers(first, last))

@@ -1,0 +1,195 @@
+//! Groups that are sent and not yet acknowledged.
+//!
+//! Nothing more is to be done for most of them, so nobody is woken when the peer has one: they are looked through when
+//! the next group of their subscription begins, and once a second. Where it matters sooner, or takes longer, each gets
+//! a future that waits for it.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use futures_util::FutureExt as _;
+use moqt_transport::{Code, Connection, SendStream};
+
+use super::{
+    Done, Driver, Leaving, Use,
+    egress::{self, Rank, Sent},
+};
+use crate::{dialect::Dialect, error::Reason, model::GroupConsumer, proto::RequestId};
+
+/// A group stream that has ended on our side.
+pub(super) struct Trailing<S: SendStream> {
+    pub(super) sequence: u64,
+    pub(super) stream: S,
+    /// The priority that the stream has.
+    pub(super) priority: i32,
+    pub(super) group: GroupConsumer,
+    pub(super) rank: Rank,
+    code: Code,
+    /// Whether it was there when all were looked through.
+    seen: bool,
+    over: bool,
+}
+
+impl<S: SendStream> Trailing<S> {
+    pub(super) fn new(
+        (sequence, rank): (u64, Rank),
+        (stream, priority): (S, i32),
+        group: GroupConsumer,
+        dialect: &'static dyn Dialect,
+    ) -> Self {
+        let code = dialect.code(Reason::Cancelled);
+        Self { sequence, stream, priority, group, rank, code, seen: false, over: false }
+    }
+
+    /// How it ended, once it has.
+    fn outcome(&mut self, dialect: &'static dyn Dialect) -> Option<Sent> {
+        if !self.stream.is_over() {
+            return None;
+        }
+        let stopped = self.stream.stopped().now_or_never()?;
+        self.over = true;
+        Some(egress::stop(&mut self.stream, dialect, stopped, None))
+    }
+
+    /// Not all of it need have left.
+    fn follow_rank(&mut self) {
+        let wanted = self.rank.value();
+        if wanted != self.priority {
+            self.priority = wanted;
+            self.stream.set_priority(wanted);
+        }
+    }
+
+    /// Waits until the peer has it.
+    async fn arrive(mut self, dialect: &'static dyn Dialect) -> Sent {
+        let rank = self.rank.clone();
+        let Self { stream, priority, group, .. } = &mut self;
+        let sent = rank.work(egress::arrive(stream, *priority, dialect, group, &rank, None)).await;
+        self.over = true;
+        sent.unwrap_or(Sent::Lost(Reason::Cancelled))
+    }
+}
+
+/// Dropped before it is there, it is taken back.
+impl<S: SendStream> Drop for Trailing<S> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.stream.reset(self.code);
+        }
+    }
+}
+
+/// Streams that have just ended, on the way from their futures to the driver: [`Done`] would be large with them in it.
+pub(super) struct Finished<S: SendStream>(Arc<Mutex<VecDeque<Trailing<S>>>>);
+
+impl<S: SendStream> Clone for Finished<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: SendStream> Default for Finished<S> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<S: SendStream> Finished<S> {
+    pub(super) fn push(&self, sent: Trailing<S>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(sent);
+    }
+
+    fn pop(&self) -> Option<Trailing<S>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
+/// Those of one subscription, the oldest first.
+pub(super) type Trail<S> = VecDeque<Trailing<S>>;
+
+impl<C: Connection> Driver<C> {
+    /// All of a group has been handed to the connection: the first of those that have just ended.
+    pub(super) fn group_finished(&mut self, request: RequestId) {
+        let Some(sent) = self.finished.pop() else { return };
+        let flushing = !self.flushers.is_empty() || self.leaving == Some(Leaving::Withdrawing);
+        let Some(Use::Serving(serving)) = self.uses.get(&request) else {
+            self.groups_out -= 1;
+            return;
+        };
+        if !serving.is_sending(sent.sequence) {
+            return self.group_sent(request, sent.sequence, Sent::Lost(Reason::Cancelled));
+        }
+        let awaited = flushing || serving.awaits_delivery();
+        self.trails.entry(request).or_default().push_back(sent);
+        if awaited {
+            self.chase(request);
+        }
+    }
+
+    /// Takes in what has arrived of a subscription, up to the first that has not, and gives the others their places.
+    pub(super) fn catch_up(&mut self, request: RequestId) {
+        while let Some((sequence, sent)) = self.trails.get_mut(&request).and_then(|trail| {
+            let oldest = trail.front_mut()?;
+            let outcome = (oldest.sequence, oldest.outcome(self.dialect)?);
+            // With it goes its rank, which then can be used again.
+            trail.pop_front();
+            Some(outcome)
+        }) {
+            self.group_sent(request, sequence, sent);
+        }
+        if let Some(Use::Serving(serving)) = self.uses.get(&request) {
+            serving.rank();
+        }
+        self.trails.get_mut(&request).into_iter().flatten().for_each(Trailing::follow_rank);
+    }
+
+    /// Waits for each group of a subscription that has not arrived.
+    pub(super) fn chase(&mut self, request: RequestId) {
+        for trailing in self.trails.remove(&request).into_iter().flatten() {
+            self.follow(request, trailing);
+        }
+    }
+
+    /// Waits for each group that has not arrived.
+    pub(super) fn chase_all(&mut self) {
+        for (request, trail) in std::mem::take(&mut self.trails) {
+            trail.into_iter().for_each(|trailing| self.follow(request, trailing));
+        }
+    }
+
+    fn follow(&mut self, request: RequestId, mut trailing: Trailing<C::SendStream>) {
+        let (dialect, sequence) = (self.dialect, trailing.sequence);
+        // What has been sent woke another future.
+        trailing.rank = trailing.rank.renewed();
+        if let Some(Use::Serving(serving)) = self.uses.get_mut(&request) {
+            serving.follow(sequence, trailing.rank.clone());
+        }
+        self.spawn(async move { Done::GroupSent(request, sequence, trailing.arrive(dialect).await) });
+    }
+
+    /// Looks through all; waits for those that were there the last time.
+    pub(super) fn sweep(&mut self) {
+        let (mut arrived, mut late) = (Vec::new(), Vec::new());
+        for (&request, trail) in &mut self.trails {
+            for mut trailing in std::mem::take(trail) {
+                if let Some(sent) = trailing.outcome(self.dialect) {
+                    arrived.push((request, trailing.sequence, sent));
+                } else if std::mem::replace(&mut trailing.seen, true) {
+                    late.push((request, trailing));
+                } else {
+                    trail.push_back(trailing);
+                }
+            }
+        }
+        self.trails.retain(|_, trail| !trail.is_empty());
+        late.into_iter().for_each(|(request, trailing)| self.follow(request, trailing));
+        arrived.into_iter().for_each(|(request, sequence, sent)| self.group_sent(request, sequence, sent));
+    }
+
+    /// Nobody wants the groups of a subscription any more.
+    pub(super) fn forget_trail(&mut self, request: RequestId) {
+        self.groups_out -= self.trails.remove(&request).map_or(0, |trail| trail.len());
+    }
+}
