@@ -1,6 +1,6 @@
 //! The command line of the relay.
 
-use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{ValueEnum, builder::FalseyValueParser};
 use moqt::{Congestion, Fingerprint, Url, Version};
@@ -170,6 +170,14 @@ pub struct Args {
     )]
     pub idle_timeout: Duration,
 
+    /// Threads that serve clients, each with a socket of its own, over which the system spreads clients
+    ///
+    /// Unless given, there is one socket, and a thread for each core serves whoever has something to do. With workers, a
+    /// client stays with one; one whose address changes may lose its connection, and has to come again. Linux and FreeBSD
+    /// only.
+    #[arg(long, value_name = "N", env = "MOQT_WORKERS", value_parser = workers)]
+    pub workers: Option<NonZeroUsize>,
+
     /// Most sessions at a time
     #[arg(long, value_name = "N", env = "MOQT_MAX_SESSIONS", default_value_t = 10_000)]
     pub max_sessions: usize,
@@ -260,6 +268,14 @@ pub struct Args {
     #[arg(long, value_name = "NAME=VALUE", env = "MOQT_LIMIT", value_delimiter = ',')]
     pub limit: Vec<LimitArg>,
 }
+
+/// More threads than any machine has cores make no sense.
+fn workers(text: &str) -> Result<NonZeroUsize, String> {
+    let wrong = || format!("{text:?} is no number from 1 to {MAX_WORKERS}");
+    text.parse().ok().filter(|workers: &NonZeroUsize| workers.get() <= MAX_WORKERS).ok_or_else(wrong)
+}
+
+const MAX_WORKERS: usize = 1024;
 
 /// A number of bytes: `65536`, `64KiB`, `512MiB`, `1GiB`.
 pub(crate) fn size(text: &str) -> Result<u64, String> {

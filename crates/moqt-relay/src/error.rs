@@ -26,6 +26,9 @@ pub enum StartError {
     /// Hosts keep scopes apart here, and relays above would not know them.
     #[error("scopes by host and relays above do not go together")]
     HostsUpstream,
+    /// A thread for clients could not be started.
+    #[error("cannot start a worker")]
+    Worker(#[source] io::Error),
     /// There is no address to listen on.
     #[error("no address to listen on")]
     NoAddress,
@@ -42,6 +45,7 @@ impl StartError {
             }
             Self::Http { .. } => Some("check the address"),
             Self::HostsUpstream => Some("drop --scope-by-host or --upstream"),
+            Self::Worker(_) => Some("take fewer --workers"),
             Self::NoAddress => Some("give one with --bind"),
         }
     }

@@ -69,6 +69,7 @@ mod serve;
 mod shared;
 mod upstream;
 mod welcome;
+mod workers;
 
 pub use self::{
     args::{Args, Bind, CongestionArg, Publishers, Transfork04},

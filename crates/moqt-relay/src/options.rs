@@ -1,6 +1,6 @@
 //! How a relay is set up.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use moqt::{CacheBudget, Certificate, Retention, SessionConfig, TransportOptions, Version};
 
@@ -17,6 +17,13 @@ use crate::{
 pub struct Options {
     /// The addresses to listen on, over UDP.
     pub listen: Vec<Listen>,
+    /// How many threads serve clients, each with a runtime of its own and a socket of its own on each port, over which
+    /// the system spreads clients; tracks are shared between them. With none, all is done where
+    /// [`Relay::run`](crate::Relay::run) is. Linux and FreeBSD only.
+    ///
+    /// A client whose address changes may come to another thread than the one that knows it. Then its connection is
+    /// lost, and it learns so at once.
+    pub workers: Option<NonZeroUsize>,
     /// What is shown to clients.
     pub certificate: Certificate,
     /// A TCP address on which facts about the relay are served over HTTP.
@@ -64,6 +71,7 @@ impl Options {
     pub fn new(certificate: Certificate) -> Self {
         Self {
             listen: Vec::new(),
+            workers: None,
             certificate,
             http: None,
             http_beside: false,

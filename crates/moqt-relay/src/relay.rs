@@ -1,6 +1,9 @@
 //! The relay as a whole: listeners, and the way to its end.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+};
 
 use moqt::{Fingerprint, Reason, Server, ServerOptions, session::Handshake, transport::Connection};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
@@ -14,6 +17,7 @@ use crate::{
     options::{Listen, Options},
     serve::{self, serve},
     shared::{Membership, Shared},
+    workers::{self, Worker},
 };
 
 /// How often another port is tried when UDP has one free that TCP has not.
@@ -22,11 +26,22 @@ const PORT_ATTEMPTS: usize = 16;
 /// A relay that listens. Dropped, it ends at once with all its sessions.
 #[derive(Debug)]
 pub struct Relay {
-    servers: Vec<Server>,
+    servers: Vec<Serving>,
+    /// The addresses listened on; several servers may share one.
+    addresses: Vec<SocketAddr>,
+    workers: Vec<Worker>,
     http: Vec<TcpListener>,
     shared: Arc<Shared>,
     /// Dropped when all is over; who waits for the end holds a receiver.
     ended: watch::Sender<()>,
+}
+
+/// A server, and where its clients are served.
+#[derive(Debug)]
+struct Serving {
+    server: Server,
+    /// Its place among the workers, where there are any.
+    worker: usize,
 }
 
 impl Relay {
@@ -42,9 +57,16 @@ impl Relay {
         options.session.limits.cache = options.budget();
         let mut servers = Vec::new();
         let mut http = Vec::new();
+        let mut addresses = Vec::new();
+        let workers = workers::start(options.workers).map_err(StartError::Worker)?;
         for listen in &options.listen {
-            let (server, listener) = bind_beside(&options, *listen)?;
-            servers.push(server);
+            let (server, listener) = bind_beside(&options, *listen, workers.first())?;
+            addresses.push(server.local_addr());
+            for (worker, other) in workers.iter().enumerate().skip(1) {
+                let _guard = other.runtime().enter();
+                servers.push(Serving { server: server.share()?, worker });
+            }
+            servers.push(Serving { server, worker: 0 });
             http.extend(listener);
         }
         if servers.is_empty() {
@@ -56,7 +78,7 @@ impl Relay {
             http.push(http::bind(address)?);
         }
         let shared = Arc::new(Shared::new(options));
-        Ok(Self { servers, http, shared, ended: watch::Sender::new(()) })
+        Ok(Self { servers, addresses, workers, http, shared, ended: watch::Sender::new(()) })
     }
 
     /// A relay that listens nowhere: sessions are brought to it by [`Handle::serve`], over whatever transport.
@@ -64,7 +86,9 @@ impl Relay {
     pub fn detached(mut options: Options) -> Self {
         options.session.limits.cache = options.budget();
         let shared = Arc::new(Shared::new(options));
-        Self { servers: Vec::new(), http: Vec::new(), shared, ended: watch::Sender::new(()) }
+        let (servers, addresses) = (Vec::new(), Vec::new());
+        let ended = watch::Sender::new(());
+        Self { servers, addresses, workers: Vec::new(), http: Vec::new(), shared, ended }
     }
 
     /// What can be asked of the relay while it runs.
@@ -72,7 +96,7 @@ impl Relay {
     pub fn handle(&self) -> Handle {
         Handle {
             shared: Arc::clone(&self.shared),
-            addresses: self.servers.iter().map(Server::local_addr).collect(),
+            addresses: self.addresses.clone(),
             http: self.http.iter().filter_map(|listener| listener.local_addr().ok()).collect(),
             ended: self.ended.subscribe(),
         }
@@ -81,10 +105,14 @@ impl Relay {
     /// Serves clients until [`Handle::close`], or until all have left after [`Handle::drain`]. Cancelled, it ends at
     /// once.
     pub async fn run(self) {
-        let Self { servers, http, shared, ended } = self;
+        let Self { servers, workers, http, shared, ended, .. } = self;
         let (mut listeners, mut pages) = (JoinSet::new(), JoinSet::new());
-        for server in servers {
-            listeners.spawn(accept(server, Arc::clone(&shared)));
+        for Serving { server, worker } in &servers {
+            let accepting = accept(server.clone(), *worker, Arc::clone(&shared));
+            match workers.get(*worker) {
+                Some(worker) => listeners.spawn_on(accepting, worker.runtime()),
+                None => listeners.spawn(accepting),
+            };
         }
         for listener in http {
             pages.spawn(http::serve(listener, Arc::clone(&shared)));
@@ -117,18 +145,25 @@ impl Relay {
             () = cache.sweep() => {}
         }
         drop(root);
+        // While one socket of a port has clients, the others stay: without them, clients would be spread anew.
+        drop(servers);
         let idle = async {
             for upstream in &shared.settings.upstreams {
                 upstream.idle().await;
             }
         };
         let _ = timeout(shared.limits.close, idle).await;
+        drop(workers);
         drop(ended);
     }
 }
 
 /// The UDP port, and the TCP port of the same number where that is wanted.
-fn bind_beside(options: &Options, listen: Listen) -> Result<(Server, Option<TcpListener>), StartError> {
+fn bind_beside(
+    options: &Options,
+    listen: Listen,
+    worker: Option<&Worker>,
+) -> Result<(Server, Option<TcpListener>), StartError> {
     let mut attempts = if listen.address.port() == 0 { PORT_ATTEMPTS } else { 1 };
     loop {
         attempts -= 1;
@@ -137,7 +172,11 @@ fn bind_beside(options: &Options, listen: Listen) -> Result<(Server, Option<TcpL
         server.session = options.session.clone();
         server.handshake_timeout = options.session.limits.handshake;
         server.session.unmarked_04 = listen.unmarked_04.unwrap_or(options.session.unmarked_04);
-        let server = Server::bind(server)?;
+        server.shared = options.workers.is_some_and(|workers| workers.get() > 1);
+        let server = {
+            let _guard = worker.map(|worker| worker.runtime().enter());
+            Server::bind(server)?
+        };
         let wanted = options.transport.socket_buffer;
         if let Some(granted) = server.listener().socket_buffers().short_of(wanted) {
             warn!(granted, wanted, "small socket buffers: raise net.core.rmem_max and net.core.wmem_max");
@@ -154,7 +193,7 @@ fn bind_beside(options: &Options, listen: Listen) -> Result<(Server, Option<TcpL
 }
 
 /// Accepts and hands off.
-async fn accept(server: Server, shared: Arc<Shared>) {
+async fn accept(server: Server, worker: usize, shared: Arc<Shared>) {
     let mut sessions = JoinSet::new();
     let (mut closing, mut draining) = (shared.closing(), shared.draining());
     let mut leaving = false;
@@ -173,7 +212,7 @@ async fn accept(server: Server, shared: Arc<Shared>) {
                 if leaving {
                     incoming.refuse();
                 } else if let Some((incoming, place)) = shared.admit(incoming) {
-                    sessions.spawn(serve(Arc::clone(&shared), incoming, place));
+                    sessions.spawn(serve(Arc::clone(&shared), incoming, worker, place));
                 }
             }
         }
@@ -231,6 +270,13 @@ impl Handle {
             return handshake.refuse(Reason::GoingAway);
         }
         serve::admit(&self.shared, visitor, handshake).await;
+    }
+
+    /// How many sessions each of the [workers](Options::workers) serves; where there are none, all that came by our own
+    /// servers.
+    #[must_use]
+    pub fn sessions_by_worker(&self) -> Vec<usize> {
+        self.shared.workers.iter().map(|sessions| sessions.load(Ordering::Relaxed)).collect()
     }
 
     /// How much is going on.

@@ -103,6 +103,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         drain_timeout,
         publishers,
         hold,
+        workers,
         ..
     } = args;
     let mut options = Options::new(certificate);
@@ -122,6 +123,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
     options.drain_timeout = drain_timeout;
     options.redundancy = publishers.into();
     options.hold = hold;
+    options.workers = workers;
     options.cache_bytes = cache_bytes.unwrap_or(options.cache_bytes);
     options.limits.sessions = max_sessions;
     options.limits.sessions_per_address = max_sessions_per_address;

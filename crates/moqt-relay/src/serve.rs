@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Does the handshakes, then serves the session until it is over or the relay closes.
-pub(crate) async fn serve(shared: Arc<Shared>, incoming: Incoming, handshake: HandshakePlace) {
+pub(crate) async fn serve(shared: Arc<Shared>, incoming: Incoming, worker: usize, handshake: HandshakePlace) {
     let remote = incoming.remote_address();
     let mut closing = shared.closing();
     let request = tokio::select! {
@@ -47,6 +47,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, incoming: Incoming, handshake: Ha
         authority: request.authority().map(str::to_owned),
         path: request.path().to_owned(),
     };
+    let _at = shared.at_worker(worker);
     admit(&shared, visitor, request).await;
 }
 

@@ -3,9 +3,10 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    num::NonZeroUsize,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) cache: CacheBudget,
     pub(crate) meters: Meters,
     pub(crate) carriers: Arc<Carriers>,
+    /// Sessions that each worker serves.
+    pub(crate) workers: Box<[AtomicUsize]>,
     pub(crate) refusals: Refusals,
     /// Clients that were asked to prove their addresses.
     pub(crate) retried: AtomicU64,
@@ -73,6 +76,15 @@ pub(crate) struct Going {
 pub(crate) struct HandshakePlace {
     _place: OwnedSemaphorePermit,
     _from: Place,
+}
+
+/// One session of a worker; dropped when it is over.
+pub(crate) struct AtWorker<'a>(&'a AtomicUsize);
+
+impl Drop for AtWorker<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Waits for the relay to drain.
@@ -136,6 +148,7 @@ impl Shared {
             cache,
             meters,
             carriers: Arc::default(),
+            workers: (0..options.workers.map_or(1, NonZeroUsize::get)).map(|_| AtomicUsize::new(0)).collect(),
             refusals: Refusals::default(),
             retried: AtomicU64::new(0),
             failed_handshakes: AtomicU64::new(0),
@@ -174,6 +187,13 @@ impl Shared {
             going.get_or_insert(Going { url, patience: self.drain_timeout });
             first
         });
+    }
+
+    /// Counts a session of a worker.
+    pub(crate) fn at_worker(&self, worker: usize) -> Option<AtWorker<'_>> {
+        let sessions = self.workers.get(worker)?;
+        sessions.fetch_add(1, Ordering::Relaxed);
+        Some(AtWorker(sessions))
     }
 
     pub(crate) fn is_draining(&self) -> bool {

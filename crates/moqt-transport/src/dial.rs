@@ -320,7 +320,7 @@ fn any(address: SocketAddr) -> SocketAddr {
 }
 
 fn endpoint(local: SocketAddr, transport: &TransportOptions) -> io::Result<quinn::Endpoint> {
-    let (socket, _) = bind(local, transport.socket_buffer)?;
+    let (socket, _) = bind(local, transport.socket_buffer, |_| Ok(()))?;
     let runtime = Arc::new(quinn::TokioRuntime);
     quinn::Endpoint::new(quinn::EndpointConfig::default(), None, socket, runtime)
 }

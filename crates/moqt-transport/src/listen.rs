@@ -3,6 +3,7 @@
 mod error;
 mod reject;
 mod request;
+mod share;
 
 use std::{
     io,
@@ -13,6 +14,7 @@ use std::{
 
 use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
 
+use self::share::Share;
 pub use self::{
     error::{AcceptError, ListenError},
     reject::Reject,
@@ -36,6 +38,8 @@ pub struct ListenOptions {
     pub webtransport: bool,
     /// Settings of QUIC and the socket.
     pub transport: TransportOptions,
+    /// Whether there may be other listeners on the same port, see [`Listener::share`].
+    pub shared: bool,
 }
 
 /// Accepts connections over raw QUIC and WebTransport on one UDP port; clones are handles to the same one.
@@ -46,6 +50,8 @@ pub struct Listener {
     endpoint: quinn::Endpoint,
     options: Arc<ListenOptions>,
     buffers: SocketBuffers,
+    /// Where there may be others on the same port.
+    share: Option<Arc<Share>>,
 }
 
 impl Listener {
@@ -61,22 +67,37 @@ impl Listener {
     /// - [`ListenError::Bind`]: the socket could not be had.
     /// - [`ListenError::Tls`]: `tls` cannot serve QUIC.
     /// - [`ListenError::NoProtocol`]: `options` offer nothing that this build can do.
+    /// - [`ListenError::Unshared`]: the port is to be [shared](ListenOptions::shared), and the system cannot do that.
     pub fn bind(
         address: SocketAddr,
         tls: rustls::ServerConfig,
         options: ListenOptions,
     ) -> Result<Self, ListenError> {
         let config = server_config(tls, &options)?;
-        let (socket, buffers) = bind(address, options.transport.socket_buffer)
-            .map_err(|error| ListenError::bind(address, error))?;
-        let endpoint = quinn::Endpoint::new(
-            quinn::EndpointConfig::default(),
-            Some(config),
-            socket,
-            Arc::new(quinn::TokioRuntime),
-        )
-        .map_err(|error| ListenError::bind(address, error))?;
-        Ok(Self { endpoint, options: Arc::new(options), buffers })
+        if options.shared {
+            return Share::begin(address, config, Arc::new(options));
+        }
+        let failed = |error| ListenError::bind(address, error);
+        let (socket, buffers) = bind(address, options.transport.socket_buffer, |_| Ok(())).map_err(failed)?;
+        let endpoint = new_endpoint(quinn::EndpointConfig::default(), config, socket).map_err(failed)?;
+        Ok(Self { endpoint, options: Arc::new(options), buffers, share: None })
+    }
+
+    /// Another listener on the same port, with a socket of its own and what this one began with. The system gives each
+    /// client to one of them, by the addresses of both sides. Must be called within a tokio runtime, which may be
+    /// another one.
+    ///
+    /// A client whose address changes may come to another listener than the one that knows it; then its connection is
+    /// lost, and it is told so. The same happens to clients of the others when one of the listeners is closed and
+    /// dropped: keep them until all are done.
+    ///
+    /// # Errors
+    ///
+    /// - [`ListenError::Unshared`]: this one was bound without [`ListenOptions::shared`].
+    /// - [`ListenError::Bind`]: the socket could not be had.
+    pub fn share(&self) -> Result<Self, ListenError> {
+        let share = self.share.as_ref().ok_or(ListenError::Unshared)?;
+        share.listener(Arc::clone(&self.options))
     }
 
     /// Listens on a socket of the caller's own making, such as one in a simulation.
@@ -96,7 +117,7 @@ impl Listener {
         let endpoint = quinn::Endpoint::new_with_abstract_socket(endpoint, Some(config), socket, runtime)
             .map_err(|error| ListenError::bind(address, error))?;
         let buffers = SocketBuffers { send: usize::MAX, receive: usize::MAX };
-        Ok(Self { endpoint, options: Arc::new(options), buffers })
+        Ok(Self { endpoint, options: Arc::new(options), buffers, share: None })
     }
 
     /// Waits for the next client; `None` once the listener is closed. Cancel safe.
@@ -108,7 +129,7 @@ impl Listener {
         Some(Incoming { inner, webtransport: self.options.webtransport })
     }
 
-    /// Uses another certificate for the clients to come.
+    /// Uses another certificate for the clients to come; others on the same port keep theirs.
     ///
     /// # Errors
     ///
@@ -220,6 +241,14 @@ impl Incoming {
         }
         Ok(Request::quic(QuicConnection::new(connecting.await?), alpn, server_name))
     }
+}
+
+fn new_endpoint(
+    config: quinn::EndpointConfig,
+    server: quinn::ServerConfig,
+    socket: UdpSocket,
+) -> io::Result<quinn::Endpoint> {
+    quinn::Endpoint::new(config, Some(server), socket, Arc::new(quinn::TokioRuntime))
 }
 
 fn server_config(

@@ -133,12 +133,17 @@ impl SocketBuffers {
     }
 }
 
-/// Binds a UDP socket, on all addresses of both families where `address` is `[::]`.
-pub(crate) fn bind(address: SocketAddr, buffer: usize) -> io::Result<(UdpSocket, SocketBuffers)> {
+/// Binds a UDP socket, on all addresses of both families where `address` is `[::]`; before, `prepare` has it.
+pub(crate) fn bind(
+    address: SocketAddr,
+    buffer: usize,
+    prepare: impl FnOnce(&Socket) -> io::Result<()>,
+) -> io::Result<(UdpSocket, SocketBuffers)> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if let IpAddr::V6(ip) = address.ip() {
         socket.set_only_v6(!ip.is_unspecified())?;
     }
+    prepare(&socket)?;
     socket.bind(&address.into())?;
     // Smaller buffers cost throughput, not function; what was granted can be read.
     let _ = socket.set_send_buffer_size(buffer);

@@ -407,3 +407,48 @@ fn buffers_are_short_of_what_they_are_smaller_than() {
     let buffers = SocketBuffers { send: 3000, receive: 2000 };
     assert_eq!([1999, 2000, 2001].map(|wanted| buffers.short_of(wanted)), [None, None, Some(2000)]);
 }
+
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
+#[tokio::test]
+async fn a_client_that_comes_to_another_listener_of_the_port_learns_that_its_connection_is_lost() {
+    let identity = Identity::new(&["localhost"]);
+    let options = ListenOptions { alpns: vec![ALPN.to_vec()], shared: true, ..ListenOptions::default() };
+    let first = Listener::bind("127.0.0.1:0".parse().unwrap(), identity.server(), options).unwrap();
+    let address = first.local_addr().unwrap();
+    let second = first.share().unwrap();
+    assert_eq!(second.local_addr().unwrap(), address);
+    let taken = UdpSocket::bind(address);
+    assert_eq!(taken.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    let dialer = dialer(pinning([identity.fingerprint()]));
+    let (addresses, alpns) = ([address], [ALPN.to_vec()]);
+    let dial = dialer.connect_quic(&addresses, "localhost", &alpns);
+    let serve = async {
+        let incoming = tokio::select! {
+            incoming = first.accept() => incoming,
+            incoming = second.accept() => incoming,
+        };
+        incoming.unwrap().accept(TIMEOUT).await.unwrap().accept().await.unwrap()
+    };
+    let (client, server) = tokio::join!(dial, serve);
+    let client = client.unwrap();
+    say_hello(&client, &server).await;
+    // Each address has its chance to come to the same listener; then the connection goes on.
+    for moves in 0.. {
+        assert!(moves < 64, "the system gives all addresses to one listener");
+        dialer.rebind(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        let mut send = client.open_uni().await.unwrap();
+        // What is answered with a reset must not be short.
+        if send.write_all(Bytes::from(vec![0; 500])).await.is_err() {
+            break;
+        }
+        tokio::select! {
+            biased;
+            end = client.closed() => {
+                assert!(matches!(end, ConnectionError::Reset), "{end:?}");
+                break;
+            }
+            stream = server.accept_uni() => drop(stream.unwrap()),
+        }
+    }
+    assert!(matches!(client.closed().await, ConnectionError::Reset));
+}

@@ -128,6 +128,7 @@ impl BindError {
         Some(match self {
             Self::InUse(_) => "stop the other process, or choose another port with --bind",
             Self::Certificate(_) => "check the files, or let one be made with --tls-generate",
+            Self::Listen { source: ListenError::Unshared, .. } => "let all clients have one socket",
             Self::Listen { .. } => "check the address",
         })
     }

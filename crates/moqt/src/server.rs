@@ -28,6 +28,8 @@ pub struct ServerOptions {
     pub session: Config,
     /// From a client's first packet to the end of its QUIC, TLS and HTTP/3 handshakes.
     pub handshake_timeout: Duration,
+    /// Whether there may be other servers on the same port, see [`Server::share`].
+    pub shared: bool,
 }
 
 impl ServerOptions {
@@ -40,6 +42,7 @@ impl ServerOptions {
             transport: TransportOptions::default(),
             session: Config::default(),
             handshake_timeout: Listener::HANDSHAKE_TIMEOUT,
+            shared: false,
         }
     }
 }
@@ -60,13 +63,25 @@ impl Server {
     ///
     /// [`BindError`], with a hint.
     pub fn bind(options: ServerOptions) -> Result<Self, BindError> {
-        let ServerOptions { bind, certificate, transport, session, handshake_timeout } = options;
+        let ServerOptions { bind, certificate, transport, session, handshake_timeout, shared } = options;
         let tls = certificate.server_config().map_err(CertificateError::from)?;
-        let listen = ListenOptions { alpns: alpns(&session), webtransport: true, transport };
+        let listen = ListenOptions { alpns: alpns(&session), webtransport: true, transport, shared };
         let failed = |error| BindError::new(bind, error);
         let listener = Listener::bind(bind, tls, listen).map_err(failed)?;
         let address = listener.local_addr().unwrap_or(bind);
         Ok(Self { listener, address, session: Arc::new(session), handshake_timeout })
+    }
+
+    /// Another server on the same port, with a socket of its own, for clients that the system gives to it. Must be
+    /// called within a tokio runtime, which may be another one. Of clients whose addresses change, and of the end of
+    /// one of the servers, see [`Listener::share`].
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`], with a hint; so where this one was bound without [`ServerOptions::shared`].
+    pub fn share(&self) -> Result<Self, BindError> {
+        let listener = self.listener.share().map_err(|error| BindError::new(self.address, error))?;
+        Ok(Self { listener, ..self.clone() })
     }
 
     /// The address listened on, with the port that the system chose where none was given.

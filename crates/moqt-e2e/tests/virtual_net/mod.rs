@@ -64,6 +64,17 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// What a socket has sent: how often, and how many datagrams. Those that are short alone, as acknowledgements are, do
+/// not count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sends {
+    pub calls: u64,
+    pub datagrams: u64,
+}
+
+/// Shorter ones carry no payload to speak of.
+const PAYLOAD: usize = 600;
+
 /// All sockets, and what is between them.
 #[derive(Clone, Debug)]
 pub struct Net(Arc<Mutex<State>>);
@@ -74,6 +85,7 @@ struct State {
     ports: BTreeMap<SocketAddr, Arc<Port>>,
     links: BTreeMap<(SocketAddr, SocketAddr), LinkState>,
     next_packet: u64,
+    sends: BTreeMap<SocketAddr, Sends>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -82,13 +94,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Net {
     pub fn new(seed: u64) -> Self {
-        let (ports, links) = Default::default();
-        Self(Arc::new(Mutex::new(State { rng: Rng::new(seed), ports, links, next_packet: 0 })))
+        let (ports, links, sends) = Default::default();
+        Self(Arc::new(Mutex::new(State { rng: Rng::new(seed), ports, links, next_packet: 0, sends })))
     }
 
     /// Sets what becomes of packets from one socket to another; without it they arrive at once.
     pub fn link(&self, from: SocketAddr, to: SocketAddr, link: Link) {
         lock(&self.0).links.insert((from, to), LinkState { link, busy_until: now() });
+    }
+
+    /// What the socket of this address has sent so far.
+    pub fn sends(&self, address: SocketAddr) -> Sends {
+        lock(&self.0).sends.get(&address).copied().unwrap_or_default()
     }
 
     pub fn socket(&self, address: SocketAddr) -> Arc<Socket> {
@@ -99,7 +116,7 @@ impl Net {
 
     fn send(&self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
         let mut state = lock(&self.0);
-        let State { rng, ports, links, next_packet } = &mut *state;
+        let State { rng, ports, links, next_packet, .. } = &mut *state;
         let Some(port) = ports.get(&to) else { return };
         let mut arrives = now();
         if let Some(state) = links.get_mut(&(from, to)) {
@@ -170,6 +187,12 @@ impl AsyncUdpSocket for Socket {
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
+        if transmit.contents.len() >= PAYLOAD {
+            let mut state = lock(&self.net.0);
+            let sends = state.sends.entry(self.address).or_default();
+            sends.calls += 1;
+            sends.datagrams += transmit.contents.len().div_ceil(size) as u64;
+        }
         for packet in transmit.contents.chunks(size) {
             self.net.send(self.address, transmit.destination, packet);
         }
@@ -264,11 +287,16 @@ impl Server {
             alpns: vec![b"moqf-02".to_vec()],
             webtransport: true,
             transport: transport.clone(),
+            ..ListenOptions::default()
         };
         let listener = Listener::on_socket(net.socket(address), endpoint(1), tls, options).unwrap();
         let fingerprint = Fingerprint::of(&certificate, &provider()).unwrap();
         let (clients, dialers) = Default::default();
         Self { net: net.clone(), listener, address, fingerprint, transport, clients, dialers }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// A connection from a new client, whose path has these two directions.

@@ -22,6 +22,9 @@ pub enum ListenError {
     /// There is no ALPN to offer.
     #[error("no protocol to offer")]
     NoProtocol,
+    /// The port is not one for several listeners, or the system does not spread clients over them.
+    #[error("several sockets on one port are not to be had")]
+    Unshared,
 }
 
 impl ListenError {

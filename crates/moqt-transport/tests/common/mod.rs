@@ -97,6 +97,7 @@ impl Net {
             alpns: vec![ALPN.to_vec()],
             webtransport: cfg!(feature = "webtransport"),
             transport: transport.clone(),
+            ..ListenOptions::default()
         };
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), identity.server(), options).unwrap();
         let dialer = Dialer::new(pinning([identity.fingerprint()]), transport, TIMEOUT).unwrap();

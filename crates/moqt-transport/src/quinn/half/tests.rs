@@ -30,8 +30,12 @@ async fn pair(transport: TransportOptions) -> (NetConnection, NetConnection) {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(NoVerification::new(provider)))
         .with_no_client_auth();
-    let options =
-        ListenOptions { alpns: vec![b"x".to_vec()], webtransport: false, transport: transport.clone() };
+    let options = ListenOptions {
+        alpns: vec![b"x".to_vec()],
+        webtransport: false,
+        transport: transport.clone(),
+        shared: false,
+    };
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), server, options).unwrap();
     let dialer = Dialer::new(client, transport, TIMEOUT).unwrap();
     let serve =
