@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 
 use crate::cursor::{Cursor, ReadError};
 use crate::error::{DecodeError, DecodeErrorKind};
@@ -117,12 +117,9 @@ impl FrameDecoder {
     }
 
     fn payload(&mut self, left: u64) -> Option<FrameEvent> {
-        let mut chunk = self.chunks.pop_front()?;
+        let chunk = self.chunks.front_mut()?;
         let take = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
-        let payload = chunk.split_to(take);
-        if !chunk.is_empty() {
-            self.chunks.push_front(chunk);
-        }
+        let payload = if take < chunk.len() { chunk.split_to(take) } else { self.chunks.pop_front()? };
         self.state = State::Payload(left - take as u64);
         Some(FrameEvent::Payload(payload))
     }
@@ -130,7 +127,7 @@ impl FrameDecoder {
     fn consume(&mut self, mut len: usize) {
         while let Some(chunk) = self.chunks.front_mut() {
             if len < chunk.len() {
-                let _consumed = chunk.split_to(len);
+                chunk.advance(len);
                 return;
             }
             len -= chunk.len();

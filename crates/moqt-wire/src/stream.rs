@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 
 use crate::cursor::{Cursor, ReadError};
 use crate::error::{DecodeError, DecodeErrorKind};
@@ -185,7 +185,7 @@ impl StreamDecoder {
         self.buffered -= len;
         while let Some(chunk) = self.chunks.front_mut() {
             if len < chunk.len() {
-                let _consumed = chunk.split_to(len);
+                chunk.advance(len);
                 return;
             }
             len -= chunk.len();

@@ -126,8 +126,12 @@ pub fn put(value: u64, out: &mut BytesMut) -> Result<(), EncodeErrorKind> {
 pub fn peek(bytes: &[u8]) -> Option<(u64, usize)> {
     let first = *bytes.first()?;
     let len = len_from_first(first);
-    let value =
-        bytes.get(1..len)?.iter().fold(value_of_first(first), |value, byte| value << 8 | u64::from(*byte));
+    let value = match len {
+        1 => u64::from(first),
+        2 => u64::from(u16::from_be_bytes(*bytes.first_chunk()?) & 0x3fff),
+        4 => u64::from(u32::from_be_bytes(*bytes.first_chunk()?) & 0x3fff_ffff),
+        _ => u64::from_be_bytes(*bytes.first_chunk()?) & MAX,
+    };
     Some((value, len))
 }
 
