@@ -1,6 +1,7 @@
 //! Benchmarks: bench targets of crates, and loads on relays side by side with a reference.
 
 mod chart;
+mod instructions;
 mod load;
 mod micro;
 mod page;
@@ -41,7 +42,11 @@ pub(crate) struct BenchArgs {
     /// Where lines of JSON and the chart are put; a folder of the target folder unless given.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Puts the results into BENCHMARKS.md too.
+    /// Counts the instructions of codec, groups and fan-out by callgrind instead, beside the baseline in
+    /// benchmarks/instructions.json; fails where one takes more than 2 % more.
+    #[arg(long, conflicts_with = "workloads")]
+    instructions: bool,
+    /// Puts the results into BENCHMARKS.md too; with --instructions, makes them the baseline.
     #[arg(long)]
     write: bool,
     /// Takes the programs from this folder instead of building them.
@@ -70,6 +75,10 @@ impl Carrier {
 
 /// Runs what was asked for.
 pub(crate) fn run(args: &BenchArgs) -> Result<Outcome> {
+    if args.instructions {
+        instructions::run(args.write)?;
+        return Ok(Outcome::Ran);
+    }
     if args.workloads.is_empty() {
         println!(
             "loads on a relay, side by side with a reference: `cargo xtask bench all`, or e.g. `V5 F4:10`"
