@@ -127,6 +127,19 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// A track in the place of another, and of another codec, or of one that is configured otherwise.
+    #[error(
+        "track {track:?} is coded otherwise now ({before} before, {after} now), and an MP4 has one header: what came \
+         before is whole, what comes now is another file"
+    )]
+    AnotherCodec {
+        /// Its name.
+        track: String,
+        /// The codec that the header has.
+        before: String,
+        /// That which comes now.
+        after: String,
+    },
     /// Times went back by more than pictures are put out of order.
     #[error("track {track:?} went back in time: its publisher has begun anew")]
     BegunAnew {

@@ -283,7 +283,85 @@ fn what_the_edit_list_cuts_off_comes_back() {
 fn a_publisher_that_begins_anew_is_told_from_pictures_out_of_order() {
     let mut muxer = Muxer::new(vec![video()]).unwrap();
     muxer.fragment(0, true, &frame(20_000, b"a")).unwrap();
-    assert!(muxer.fragment(0, true, &frame(10_000, b"a")).is_ok());
-    let anew = muxer.fragment(0, true, &frame(10_000, b"a")).unwrap_err();
-    assert_eq!(anew, Error::BegunAnew { track: "video".to_owned() });
+    assert!(muxer.fragment(0, false, &frame(10_000, b"a")).is_ok());
+    assert!(muxer.fragment(0, true, &frame(19_001, b"a")).is_ok());
+    for (key, millis) in [(false, 10_000), (true, 19_000)] {
+        let anew = muxer.fragment(0, key, &frame(millis, b"a")).unwrap_err();
+        assert_eq!(anew, Error::BegunAnew { track: "video".to_owned() });
+    }
+}
+
+/// When each sample of a file is decoded, by its track.
+fn times(file: &[u8]) -> Vec<(usize, u64)> {
+    read(file).unwrap().iter().map(|sample| (sample.track, sample.decode_time)).collect()
+}
+
+#[test]
+fn what_begins_anew_behind_what_is_written_goes_on_from_its_end_on_all_tracks() {
+    let mut muxer = Muxer::new(vec![video(), audio("opus")]).unwrap();
+    let mut file = muxer.header().to_vec();
+    let opus = |millis: u64| Frame::at_micros(millis * 1000, Bytes::from_static(&[0xfc, 1]));
+    let mut write = |muxer: &mut Muxer, track: usize, frame: &Frame| {
+        file.extend_from_slice(&muxer.fragment(track, true, frame).unwrap());
+    };
+    write(&mut muxer, 0, &frame(50_000, b"a"));
+    write(&mut muxer, 1, &opus(50_000));
+    muxer.begin_anew();
+    // The audio lasts until 50.02 s: 0.5 s of the new clock is that.
+    write(&mut muxer, 0, &frame(500, b"b"));
+    write(&mut muxer, 1, &opus(510));
+    write(&mut muxer, 0, &frame(510, b"c"));
+    // Ahead of what is written, times are left as they are.
+    muxer.begin_anew();
+    write(&mut muxer, 0, &frame(90_000, b"d"));
+    let rate = 48;
+    assert_eq!(
+        times(&file),
+        [(0, 50_000), (1, 50_000 * rate), (0, 50_020), (1, 50_030 * rate), (0, 50_030), (0, 90_000)]
+    );
+}
+
+#[test]
+fn what_begins_anew_is_shown_after_a_picture_that_waited_for_those_before_it() {
+    let mut muxer = Muxer::new(vec![video()]).unwrap();
+    let mut file = muxer.header().to_vec();
+    // The first of these is shown after two others that never came.
+    for (time, offset) in [(1000, 0), (1040, 30), (20, 20), (50, 40), (30, 10)] {
+        if time == 20 {
+            muxer.begin_anew();
+        }
+        let frame = Frame { offset, ..frame(time, b"a") };
+        file.extend_from_slice(&muxer.fragment(0, offset != 40, &frame).unwrap());
+    }
+    let shown: Vec<_> =
+        read(&file).unwrap().iter().map(|one| one.decode_time.cast_signed() + one.offset).collect();
+    assert_eq!(shown, [1000, 1040, 1050, 1080, 1060]);
+}
+
+#[test]
+fn a_track_takes_the_place_of_one_that_is_decoded_alike_and_of_no_other() {
+    let mut muxer = Muxer::new(vec![video(), audio("opus")]).unwrap();
+    let mut file = muxer.header().to_vec();
+    file.extend_from_slice(&muxer.fragment(0, true, &frame(10, b"a")).unwrap());
+    // From a file with other units and another edit list: its times are put on those of the header.
+    let source = Source { timescale: NonZeroU32::new(90_000).unwrap(), media_time: 900, shift: 1 };
+    let other = catalog::Track { name: "low".into(), bitrate: Some(1), source: Some(source), ..video() };
+    muxer.replace(0, other).unwrap();
+    let later = Frame { timescale: NonZeroU32::new(90_000), ..Frame::at_micros(91_800, "b".into()) };
+    file.extend_from_slice(&muxer.fragment(0, true, &later).unwrap());
+    assert_eq!(times(&file), [(0, 10), (0, 20)]);
+    let mut described = AVCC.to_vec();
+    described[3] = 0x0e;
+    for (place, track) in [
+        (0, catalog::Track { description: Some(described.into()), ..video() }),
+        (0, catalog::Track::new("video", Kind::Video, "vp8")),
+        (1, audio("pcm-s16")),
+        (1, catalog::Track { channels: Some(2), ..audio("opus") }),
+        (1, catalog::Track { sample_rate: Some(44_100), ..audio("opus") }),
+        (1, video()),
+    ] {
+        let error = muxer.replace(place, track).unwrap_err();
+        assert!(matches!(error, Error::AnotherCodec { .. }), "{error}");
+    }
+    assert!(muxer.fragment(0, true, &frame(1040, b"c")).is_ok(), "nothing has changed");
 }

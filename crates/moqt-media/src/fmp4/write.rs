@@ -99,17 +99,23 @@ fn trak(out: &mut Vec<u8>, header: &Header<'_>, entry: &[u8]) {
 /// A configuration: the type of its box, and what is in it.
 type Config = (&'static [u8; 4], Vec<u8>);
 
-/// The sample entry of a track.
-fn entry(track: &Track) -> Result<Vec<u8>, String> {
-    let mut out = Vec::new();
+/// What a decoder is set up with: the type of the sample entry, and the box in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Coding {
+    entry: &'static [u8; 4],
+    config: Option<Config>,
+}
+
+/// What a track is written as, or why it cannot be.
+pub(super) fn coding(track: &Track) -> Result<Coding, String> {
     let family = track.codec.split('.').next().unwrap_or_default();
     let description = track.description.as_deref();
     let needs = || description.ok_or("its catalog has no description of the codec".to_owned());
     let wrong = || format!("its codec {} cannot be understood", track.codec);
     let unknown = || format!("its codec {} has no form in MP4 here", track.codec);
-    match track.kind {
+    let (entry, config): (&[u8; 4], Option<Config>) = match track.kind {
         Kind::Video => {
-            let (kind, config, body): (&[u8; 4], _, Vec<u8>) = match family {
+            let (entry, kind, body): (&[u8; 4], _, Vec<u8>) = match family {
                 "avc1" => (b"avc1", b"avcC", needs()?.into()),
                 "avc3" => (b"avc3", b"avcC", needs()?.into()),
                 "hvc1" => (b"hvc1", b"hvcC", needs()?.into()),
@@ -120,14 +126,11 @@ fn entry(track: &Track) -> Result<Vec<u8>, String> {
                 "jpeg" => (b"mp4v", b"esds", esds(0x6c, 4, None)),
                 _ => return Err(unknown()),
             };
-            put(&mut out, kind, |out| {
-                visual(out, track);
-                put(out, config, |out| out.extend_from_slice(&body));
-            });
+            (entry, Some((kind, body)))
         }
         Kind::Audio => {
             let channels = u8::try_from(track.channels.unwrap_or(2)).unwrap_or(2);
-            let (kind, config): (&[u8; 4], Option<Config>) = match (family, track.codec.as_str()) {
+            match (family, track.codec.as_str()) {
                 ("mp4a", "mp4a.69" | "mp4a.6B") | ("mp3", _) => {
                     (b"mp4a", Some((b"esds", esds(0x6b, 5, None))))
                 }
@@ -142,15 +145,25 @@ fn entry(track: &Track) -> Result<Vec<u8>, String> {
                 }
                 ("pcm-s16", _) => (b"sowt", None),
                 _ => return Err(unknown()),
-            };
-            put(&mut out, kind, |out| {
-                sound(out, track);
-                if let Some((config, body)) = config {
-                    put(out, config, |out| out.extend_from_slice(&body));
-                }
-            });
+            }
         }
-    }
+    };
+    Ok(Coding { entry, config })
+}
+
+/// The sample entry of a track.
+fn entry(track: &Track) -> Result<Vec<u8>, String> {
+    let Coding { entry, config } = coding(track)?;
+    let mut out = Vec::new();
+    put(&mut out, entry, |out| {
+        match track.kind {
+            Kind::Video => visual(out, track),
+            Kind::Audio => sound(out, track),
+        }
+        if let Some((kind, body)) = config {
+            put(out, kind, |out| out.extend_from_slice(&body));
+        }
+    });
     Ok(out)
 }
 

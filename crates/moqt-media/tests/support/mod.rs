@@ -78,10 +78,16 @@ pub fn packets(file: &Path) -> Vec<Vec<String>> {
     streams
 }
 
-/// Decodes a file to its end; ffmpeg has nothing to say.
+/// Decodes a file to its end, with the times of the file; ffmpeg has nothing to say.
 pub fn decodes(file: &Path) {
     let mut command = Command::new("ffmpeg");
-    command.args(["-v", "error", "-xerror", "-i"]).arg(file).args(["-f", "null", "-"]);
+    command.args(["-v", "error", "-xerror", "-i"]).arg(file).args([
+        "-enc_time_base",
+        "-1",
+        "-f",
+        "null",
+        "-",
+    ]);
     let output = command.stdin(Stdio::null()).output().unwrap();
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && words.is_empty(), "{}: {words}", file.display());
