@@ -41,6 +41,16 @@ pub(super) fn read(stsd: &Box<'_>, track: &mut Track) -> Result<Result<(), Strin
 
 fn video(entry: &Box<'_>, kind: &str, track: &mut Track) -> Result<Result<(), String>, Error> {
     let config = |wanted: &[u8; 4]| find(entry, VISUAL, wanted);
+    if entry.kind == *b"mp4v" {
+        let Some(esds) = config(b"esds")? else { return Ok(Err(format!("its {kind} has no esds"))) };
+        return Ok(match esds.decode::<Esds>()?.es_desc.dec_config.object_type_indication {
+            0x6c => {
+                "jpeg".clone_into(&mut track.codec);
+                Ok(())
+            }
+            other => Err(format!("its codec mp4v with object type {other:#x} is not known here")),
+        });
+    }
     let (wanted, codec): (_, Name) = match &entry.kind {
         b"avc1" | b"avc3" => (b"avcC", codec::avc),
         b"hvc1" | b"hev1" => (b"hvcC", codec::hevc),
@@ -93,6 +103,7 @@ fn audio(entry: &Box<'_>, kind: &str, track: &mut Track) -> Result<Result<(), St
             "flac".clone_into(&mut track.codec);
             track.description = Some([b"fLaC", blocks].concat().into());
         }
+        b"sowt" if read_u16(entry.body, 18) == Some(16) => "pcm-s16".clone_into(&mut track.codec),
         _ => return Ok(Err(format!("its codec {kind} is not known here"))),
     }
     // An entry cannot say a rate above 65,535.

@@ -365,3 +365,19 @@ fn a_track_takes_the_place_of_one_that_is_decoded_alike_and_of_no_other() {
     }
     assert!(muxer.fragment(0, true, &frame(1040, b"c")).is_ok(), "nothing has changed");
 }
+
+#[test]
+fn what_the_test_source_has_can_be_read_from_the_file_it_became() {
+    let broadcast = crate::test_source::TestSource::broadcast();
+    let tracks: Vec<_> =
+        [Kind::Video, Kind::Audio].map(|kind| broadcast.of(kind).next().unwrap().clone()).into();
+    let mut demuxer = Demuxer::new();
+    demuxer.push(&Muxer::new(tracks.clone()).unwrap().header());
+    let Ok(Some(Event::Movie(movie))) = demuxer.next() else { panic!("no header") };
+    for (read, written) in movie.tracks.iter().zip(&tracks) {
+        assert_eq!((read.kind, &read.codec), (written.kind, &written.codec));
+        assert_eq!((read.width, read.height), (written.width, written.height));
+        assert_eq!((read.sample_rate, read.channels), (written.sample_rate, written.channels));
+    }
+    assert_eq!(movie.tracks.len(), 2);
+}
