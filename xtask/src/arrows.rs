@@ -115,7 +115,7 @@ const TABLE: &[Row] = &[
     Row {
         name: "moqt-cli",
         ours: &["moqt", "moqt-media", "moqt-relay"],
-        tests: &[],
+        tests: &["moqt-sim"],
         outside: &[
             "anyhow",
             "bytes",
