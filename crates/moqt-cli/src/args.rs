@@ -43,8 +43,9 @@ pub(crate) enum Verb {
     /// their numbers; those that do not come are warned of on stderr.
     ///
     /// With --format fmp4 the catalog of the namespace is read, and its tracks are written as fragmented MP4, for files
-    /// and for players that read a pipe. It begins with a key frame, goes on with the next group after a gap, and ends
-    /// when the publisher is lost.
+    /// and for players that read a pipe. It begins with a key frame, and goes on with the next group after a gap, and
+    /// after a relay or a publisher was away for as long as --reconnect. A file has one header: when the catalog changes,
+    /// what is decoded alike goes on, new tracks are left out, and a track that is coded otherwise ends with an error.
     Sub(sub::SubArgs),
     /// Write one group of a track to stdout or a file
     ///

@@ -187,15 +187,25 @@ impl Connector {
         track: &FullTrackName,
         error: &RequestError,
     ) -> anyhow::Error {
-        let hint = match error {
-            RequestError::Refused(Reason::NotFound) => {
-                format!("; is it published? `moqt announced {}` lists what is", self.url)
-            }
-            RequestError::Name(_) => "; use another name".to_owned(),
-            _ => String::new(),
-        };
-        anyhow!("{what}: {track} at {}: {}{hint}", self.url, chain(error))
+        request_failed(what, track, &self.url, error)
     }
+}
+
+/// What is said of a request that failed there.
+pub(crate) fn request_failed(
+    what: &str,
+    track: &FullTrackName,
+    url: &Url,
+    error: &RequestError,
+) -> anyhow::Error {
+    let hint = match error {
+        RequestError::Refused(Reason::NotFound) => {
+            format!("; is it published? `moqt announced {url}` lists what is")
+        }
+        RequestError::Name(_) => "; use another name".to_owned(),
+        _ => String::new(),
+    };
+    anyhow!("{what}: {track} at {url}: {}{hint}", chain(error))
 }
 
 /// One line of an error and its causes, without causes that say the same again.

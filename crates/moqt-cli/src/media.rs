@@ -10,7 +10,7 @@ mod watch;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum, builder::FalseyValueParser};
-use moqt_media::catalog::Format;
+use moqt_media::catalog::{Format, Kind};
 
 pub(crate) use self::{file::publish as publish_file, test::publish as publish_test, watch::Watch};
 use crate::units;
@@ -65,6 +65,15 @@ pub(crate) struct MediaSubArgs {
 }
 
 impl MediaSubArgs {
+    /// Whether tracks of this kind are written without being named.
+    fn wants(&self, kind: Kind) -> bool {
+        let named = match kind {
+            Kind::Video => &self.video,
+            Kind::Audio => &self.audio,
+        };
+        named.is_none() && self.tracks.is_empty()
+    }
+
     /// Whether anything was asked for that only fits media.
     pub(crate) fn is_any(&self) -> bool {
         self.video.is_some() || self.audio.is_some() || !self.tracks.is_empty() || self.latency.is_some()

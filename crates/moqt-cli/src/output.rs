@@ -37,7 +37,8 @@ impl Output {
         Ok(Self::new(writer, path))
     }
 
-    fn new(writer: Box<dyn AsyncWrite + Send + Unpin>, path: Option<&Path>) -> Self {
+    /// Writes to `writer`; `path` is what it is called in errors, unless it is stdout.
+    pub(crate) fn new(writer: Box<dyn AsyncWrite + Send + Unpin>, path: Option<&Path>) -> Self {
         Self { writer: BufWriter::with_capacity(BUFFER, writer), path: path.map(Path::to_owned) }
     }
 

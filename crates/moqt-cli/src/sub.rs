@@ -3,6 +3,7 @@
 mod cursor;
 mod follow;
 mod gaps;
+mod lost;
 mod read;
 mod sink;
 
@@ -20,7 +21,7 @@ use self::{
     follow::Follower,
     read::{GroupEnd, Reading},
 };
-pub(crate) use self::{cursor::Missing, gaps::Gaps, sink::Sink};
+pub(crate) use self::{cursor::Missing, gaps::Gaps, lost::Lost, sink::Sink};
 use crate::{
     clock::ClockRoleArgs,
     common::{ConnectArgs, Connector},
@@ -36,7 +37,7 @@ use crate::{
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SubArgs {
     #[command(flatten)]
-    connect: ConnectArgs,
+    pub(crate) connect: ConnectArgs,
 
     /// The track, or the namespace of fmp4: parts joined by `/`
     pub(crate) track: FullTrackName,

@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use moqt::TrackError;
 use moqt_media::loc::Frame;
 use tokio::{sync::mpsc, time::Instant};
 
@@ -26,8 +25,10 @@ pub(super) enum Arrival {
         last: u64,
         reason: String,
     },
-    /// It was lost.
-    Lost(TrackError),
+    /// Its publisher has begun anew.
+    Anew,
+    /// It was lost for good.
+    Lost(anyhow::Error),
     /// A frame that is none.
     Broken(moqt_media::loc::Error),
 }
@@ -49,8 +50,19 @@ struct Incoming {
 
 impl Merge {
     pub(super) fn new(receivers: Vec<mpsc::Receiver<Arrival>>) -> Self {
-        let incoming = |receiver| Incoming { receiver, next: None, over: false, late: false };
-        Self { tracks: receivers.into_iter().map(incoming).collect() }
+        Self { tracks: receivers.into_iter().map(Incoming::new).collect() }
+    }
+
+    /// The track at this place comes from elsewhere from now on. What of it was not yet taken is forgotten.
+    pub(super) fn replace(&mut self, at: usize, receiver: mpsc::Receiver<Arrival>) {
+        if let Some(track) = self.tracks.get_mut(at) {
+            *track = Incoming::new(receiver);
+        }
+    }
+
+    /// Whether the track at this place has ended.
+    pub(super) fn is_over(&self, at: usize) -> bool {
+        self.tracks.get(at).is_none_or(|track| track.over && track.next.is_none())
     }
 
     /// The earliest that there is, and which track it is of; `None` when all have ended. Cancel safe.
@@ -109,6 +121,12 @@ impl Merge {
         let (_, earliest) = there.min()?;
         let (arrival, _) = self.tracks.get_mut(earliest)?.next.take()?;
         Some((earliest, arrival))
+    }
+}
+
+impl Incoming {
+    fn new(receiver: mpsc::Receiver<Arrival>) -> Self {
+        Self { receiver, next: None, over: false, late: false }
     }
 }
 

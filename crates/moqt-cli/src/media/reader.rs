@@ -42,7 +42,13 @@ impl Reader {
         Self { groups: OrderedGroups::new(track, latency), latency, group: None, ahead: None }
     }
 
-    /// The next of the track; `None` at its end.
+    /// How long a group may stand still from now on, as from a track that is lost for a while.
+    pub(super) fn set_latency(&mut self, latency: Duration) {
+        self.groups.set_patience(latency);
+        self.latency = latency;
+    }
+
+    /// The next of the track; `None` at its end. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Option<Item>, TrackError> {
         loop {
             if let Some(current) = &mut self.group {

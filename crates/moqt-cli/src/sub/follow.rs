@@ -7,12 +7,12 @@ use moqt::{
     FollowEnd, FollowError, FollowOptions, FollowState, Followed, FullTrackName, Link, LinkEvent, Reason,
     TrackError, Tracks,
 };
-use tokio::sync::watch;
 
 use super::{
     Options,
     cursor::Cursor,
     gaps::Gaps,
+    lost::Lost,
     read::{Ended, Reading},
     sink::Sink,
 };
@@ -163,47 +163,5 @@ impl Follower {
         if let (Some(due), false) = (self.cursor.due(), part.is_empty()) {
             self.gaps.cut(due, part, "the track was lost", now());
         }
-    }
-}
-
-/// What is said of losses.
-struct Lost {
-    place: String,
-    patience: std::time::Duration,
-}
-
-impl Lost {
-    fn new(place: String, patience: std::time::Duration) -> Self {
-        Self { place, patience }
-    }
-
-    /// Says once for each outage what is lost.
-    async fn watch(&self, state: Option<watch::Receiver<FollowState>>) {
-        if let Some(mut state) = state {
-            while state.changed().await.is_ok() {
-                if let FollowState::Lost { why } = state.borrow_and_update().clone() {
-                    self.tell(&*why);
-                }
-            }
-        }
-        std::future::pending().await
-    }
-
-    fn tell(&self, why: &dyn std::error::Error) {
-        let Self { place, patience } = self;
-        if !patience.is_zero() {
-            let shown = humantime::format_duration(*patience);
-            ui::notice(&format!("lost: {place}: {}; trying for {shown} to get it back", chain(why)));
-        }
-    }
-
-    fn given_up(&self, why: &str, last: Option<String>) -> anyhow::Error {
-        let Self { place, patience } = self;
-        if patience.is_zero() {
-            return anyhow!("lost: {place}: {why}; --reconnect waits for its return");
-        }
-        let last = last.map(|last| format!("; last attempt: {last}")).unwrap_or_default();
-        let shown = humantime::format_duration(*patience);
-        anyhow!("lost: {place}: {why}{last}; not back within {shown} (--reconnect)")
     }
 }
