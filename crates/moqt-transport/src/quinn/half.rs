@@ -4,7 +4,6 @@ use std::{
     future::poll_fn,
     pin::{Pin, pin},
     slice, task,
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -22,7 +21,7 @@ const CHUNKS_BEHIND_HEADER: usize = 3;
 
 /// How much later than the header of a stream its reset goes out, at the least.
 #[cfg(feature = "webtransport")]
-const HEAD_START: Duration = Duration::from_millis(25);
+const HEAD_START: std::time::Duration = std::time::Duration::from_millis(25);
 
 #[expect(clippy::disallowed_methods, reason = "the clock of the runtime, on which connections run, too")]
 fn now() -> Instant {
@@ -72,7 +71,6 @@ pub(crate) struct SendHalf {
     header: Bytes,
     room: Room,
     /// When the header went out, if there was one.
-    #[cfg_attr(not(feature = "webtransport"), expect(dead_code, reason = "raw QUIC has no headers"))]
     begun: Option<Instant>,
     state: SendState,
     /// Waits for the peer to need no more. Kept from one wait to the next, for beginning one takes the connection's lock.
