@@ -122,8 +122,10 @@ impl<'a> Recording<'a> {
             };
             match waiting.during(&what, output.until(next)).await? {
                 Next::Catalog(Some(document)) => {
+                    if document.is_ok() {
+                        over = None;
+                    }
                     self.document(document)?;
-                    over = None;
                 }
                 Next::Catalog(None) => {
                     self.catalogs = None;
@@ -300,7 +302,8 @@ impl<'a> Recording<'a> {
             ));
             slot.gaps.tell(now());
         }
-        let again = next.name != name || next.packaging != slot.track.packaging || self.merge.is_over(at);
+        let is_back = slot.gone && self.merge.is_over(at);
+        let again = next.name != name || next.packaging != slot.track.packaging || is_back;
         (slot.track, slot.gone) = (next.clone(), false);
         if again {
             self.follow(at);
