@@ -204,7 +204,7 @@ impl Follower {
         let cut = self.track.cut_groups();
         let mut first = resume;
         for group in cut.into_iter().skip_while(|&group| group < resume).take(MENDED) {
-            // A subscription needs a group of its own, and one behind the last can be fetched only whole.
+            // Behind the last group that is wanted there is nothing left to subscribe to.
             if group != first || self.options.last.is_some_and(|last| group >= last) {
                 break;
             }
