@@ -68,6 +68,16 @@ const TABLE: &[(&str, &str, Place)] = &[
     ("watches", "announce streams of a session at a time", Count(|o| &mut o.session.watches)),
     ("fetches", "fetches of a session at a time", Count(|o| &mut o.session.fetches)),
     ("announced", "names that a session may announce", Count(|o| &mut o.session.announced)),
+    (
+        "names-per-second",
+        "names of a session that come or go in a second",
+        PerSecond(|o| &mut o.session.names_per_second),
+    ),
+    (
+        "names-per-second-per-address",
+        "names of a source that come or go in a second",
+        Bytes(|o| &mut o.relay.names_per_second_per_address),
+    ),
     ("told", "names that a session may be told", Count(|o| &mut o.session.told)),
     ("names", "names of all sessions of a scope", Count(|o| &mut o.relay.router.names)),
     ("waiters", "requests that wait for one answer", Count(|o| &mut o.relay.router.waiters)),

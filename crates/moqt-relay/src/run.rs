@@ -133,6 +133,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         options.limits.handshakes_per_address = options.limits.handshakes;
         options.limits.requests_per_second_per_address = u64::MAX;
         options.limits.payload_bytes_per_second_per_address = u64::MAX;
+        options.limits.names_per_second_per_address = u64::MAX;
     }
     limit::apply(&limit, &mut options);
     options.upstreams = upstreams(&given, &mut options)?;

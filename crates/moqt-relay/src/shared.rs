@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::warn;
 
 use crate::{
-    addresses::{Addresses, Place, Source},
+    addresses::{Addresses, Place, Rates, Source},
     authorize::Authorize,
     backoff::Dice,
     counters::{Carriers, Refusals},
@@ -140,10 +140,11 @@ impl Shared {
         Self {
             sessions: places(limits.sessions),
             handshakes: places(limits.handshakes),
-            session_addresses: Arc::new(Addresses::with_rates(
-                limits.requests_per_second_per_address,
-                limits.payload_bytes_per_second_per_address,
-            )),
+            session_addresses: Arc::new(Addresses::with_rates(Rates {
+                requests: limits.requests_per_second_per_address,
+                payload_bytes: limits.payload_bytes_per_second_per_address,
+                names: limits.names_per_second_per_address,
+            })),
             handshake_addresses: Arc::default(),
             cache,
             meters,

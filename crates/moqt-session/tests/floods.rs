@@ -272,7 +272,7 @@ fn a_group_that_brings_more_than_the_rate_allows_is_stopped_with_69_and_later_on
 #[test]
 fn sessions_of_one_source_share_what_it_may_ask() {
     for_each_seed(|sim| async move {
-        let source = Allowance::new(10, u64::MAX);
+        let source = Allowance::new(10, u64::MAX, u64::MAX);
         let mut sides = Vec::new();
         for _ in 0..2 {
             sides.push(flooded(&sim, |limits| limits.source = source.clone()).await);

@@ -11,8 +11,8 @@ use std::sync::{
 use bytes::Bytes;
 use common::*;
 use moqt_session::{
-    Announced, Config, GroupError, Handshake, Reason, Retention, SubscribeOptions, SubscribeUpdate,
-    TrackError, TrackProducer,
+    Allowance, Announced, Config, GroupError, Handshake, Reason, Retention, SubscribeOptions,
+    SubscribeUpdate, TrackError, TrackProducer,
 };
 use moqt_sim::{Seeds, Sim, for_each_seed, script::Peer};
 use moqt_transport::{Connection as _, SendStream as _};
@@ -215,6 +215,53 @@ fn names_beyond_the_limit_end_that_watch_with_69() {
         stream.send(&active("a")).await;
         assert_eq!(watch.next().await, Some(Announced::Active(namespace("a"))));
         still_answers(&peer).await;
+    });
+}
+
+#[test]
+fn names_that_come_too_fast_are_read_later_and_nothing_else_is() {
+    for_each_seed(|sim| async move {
+        let ours = limited(|limits| limits.names_per_second = 80);
+        let meters = ours.meters.clone();
+        let (side, mut peer) = flooded(&sim, ours).await;
+        let (mut watch, mut stream) = watching(&side, &mut peer, "").await;
+        let start = sim.now();
+        for number in 0..100 {
+            stream.send(&active(&number.to_string())).await;
+            stream.send(&ended(&number.to_string())).await;
+        }
+        stream.send(&active("last")).await;
+        still_answers(&peer).await;
+        assert!(sim.now() - start < secs(1), "others waited for {:?}", sim.now() - start);
+        while watch.next().await != Some(Announced::Active(namespace("last"))) {}
+        // Ten of them may come at once, and 201 did.
+        let took = sim.now() - start;
+        assert!((secs(191) / 80..secs(210) / 80).contains(&took), "{took:?}");
+        assert!(meters.refused()["names per second"] > 0);
+    });
+}
+
+#[test]
+fn sessions_of_one_source_share_the_names_that_it_may_tell() {
+    for_each_seed(|sim| async move {
+        let source = Allowance::new(u64::MAX, u64::MAX, 80);
+        let start = sim.now();
+        let mut watches = Vec::new();
+        for _ in 0..2 {
+            let (side, mut peer) = flooded(&sim, limited(|limits| limits.source = source.clone())).await;
+            let (watch, mut stream) = watching(&side, &mut peer, "").await;
+            for number in 0..100 {
+                stream.send(&active(&number.to_string())).await;
+            }
+            watches.push((watch, side, peer, stream));
+        }
+        for (watch, ..) in &mut watches {
+            for _ in 0..100 {
+                assert!(matches!(watch.next().await, Some(Announced::Active(_))));
+            }
+        }
+        let took = sim.now() - start;
+        assert!((secs(190) / 80..secs(210) / 80).contains(&took), "{took:?}");
     });
 }
 

@@ -77,8 +77,8 @@ fn measure(programs: &Programs, args: &NetnsArgs, kind: Option<&str>) -> Result<
             let flood = programs.flood.to_string_lossy();
             let relay = format!("{RELAY_TO_STRANGER}:{PORT}");
             let long = show(duration + Duration::from_secs(30));
-            let line = ["-n", "19", &flood, kind, &relay, page.trim(), "--duration", &long];
-            let mut flood = space.start(Place::Stranger, "the flood", Path::new("nice"), &line)?;
+            let line = ["--idle", "0", &flood, kind, &relay, page.trim(), "--duration", &long];
+            let mut flood = space.start(Place::Stranger, "the flood", Path::new("chrt"), &line)?;
             flood.find(Duration::from_secs(10), |_| Some(()))?;
             Some(flood)
         }

@@ -21,6 +21,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::Poll,
+    time::Duration,
 };
 
 use futures_util::{
@@ -51,7 +52,9 @@ use crate::{
     error::{GroupError, PeerMisbehaved, Reason, SessionError, TrackError},
     model::{AnnounceConsumer, AnnounceProducer, Announced, GroupProducer, TrackConsumer, Withdrawal, now},
     origin::{FetchAnswer, Origin},
-    proto::{Bitrate, Endpoint, Event, Info, Limits, Output, Refused, RequestId, RequestKind, Sender},
+    proto::{
+        Bitrate, Endpoint, Event, Info, Limits, Message, Output, Refused, RequestId, RequestKind, Sender,
+    },
     session::{Command, Drain, State},
 };
 
@@ -255,8 +258,14 @@ impl<C: Connection> Driver<C> {
                 // A peer that always has something more does not keep other sessions waiting.
                 tokio::task::yield_now().await;
             }
+            let mut outputs = 0_usize;
             while let Some(output) = self.endpoint.poll_output() {
                 self.perform(output);
+                outputs += 1;
+                if outputs.is_multiple_of(IN_A_ROW) {
+                    // All names of a watch end at once.
+                    tokio::task::yield_now().await;
+                }
             }
             if let Some(error) = self.ending.take() {
                 break error;
@@ -597,17 +606,20 @@ impl<C: Connection> Driver<C> {
             return self.read_frames(request, recv);
         }
         let reader = Reader::new(request, (kind, sender), self.dialect, recv, decoder);
-        self.read_on(Box::new(reader), sender == Sender::Requester && kind != RequestKind::Session);
+        let first = sender == Sender::Requester && kind != RequestKind::Session;
+        self.read_on(Box::new(reader), first.then_some(self.limits.first_message), Duration::ZERO);
     }
 
-    /// Waits for the next message; the `first` of a peer's request has a time limit.
-    fn read_on(&mut self, mut reader: Box<Reader<C::RecvStream>>, first: bool) {
+    /// Waits for the next message, `after` a time. The first of a peer's request has a time limit.
+    fn read_on(&mut self, mut reader: Box<Reader<C::RecvStream>>, limit: Option<Duration>, after: Duration) {
         let request = reader.request;
-        let limit = first.then_some(self.limits.first_message);
         let (stop, stopped) = oneshot::channel();
         self.readers.insert(request, stop);
         self.spawn(async move {
             let next = async {
+                if !after.is_zero() {
+                    tokio::time::sleep(after).await;
+                }
                 match limit {
                     Some(limit) => tokio::time::timeout(limit, reader.next())
                         .await
@@ -639,8 +651,12 @@ impl<C: Connection> Driver<C> {
                     return self.endpoint.handle_malformed(request, rule);
                 }
                 trace!(request = request.0, message = message.name(), "received");
+                let after = match &message {
+                    Message::Announce { .. } => self.intake.name(now()),
+                    _ => Duration::ZERO,
+                };
                 self.endpoint.handle_message(request, message);
-                self.read_on(reader, false);
+                self.read_on(reader, None, after);
             }
             Read::Finished => self.endpoint.handle_finished(request),
             Read::Reset(code) => self.endpoint.handle_reset(request, code),

@@ -23,6 +23,9 @@ pub struct Limits {
     /// Bytes of groups that the peer sends in a second; those of four seconds may come at once. A group that brings
     /// more is stopped.
     pub payload_bytes_per_second: u64,
+    /// Names of the peer that come or go in a second; those of an eighth of one may come at once. What follows on
+    /// that stream is read later.
+    pub names_per_second: u32,
     /// What the peer may ask and send together with all sessions that are given a clone of the same allowance.
     pub source: Allowance,
     /// Requests of the peer that are refused at a limit or broke a rule, and groups that belong to no subscription, in a
@@ -72,6 +75,7 @@ impl Default for Limits {
             requests_per_second: 1000,
             control_bytes_per_second: 1 << 20,
             payload_bytes_per_second: 1 << 30,
+            names_per_second: 8000,
             source: Allowance::unlimited(),
             refusals_per_second: 1000,
             subscriptions: 1024,
