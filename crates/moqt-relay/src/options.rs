@@ -151,7 +151,7 @@ pub struct Limits {
     pub requests_per_second_per_address: u64,
     /// Bytes of groups from all sessions of one source in a second; those of four seconds may come at once.
     pub payload_bytes_per_second_per_address: u64,
-    /// Names of all sessions of one source that come or go in a second; those of one second may come at once.
+    /// Names of all sessions of one source that come or go in a second; those of an eighth of one may come at once.
     pub names_per_second_per_address: u64,
     /// Scopes at a time that have sessions with the relays above; further ones are cut off from them.
     pub linked_scopes: usize,
@@ -177,7 +177,7 @@ impl Default for Limits {
             unproven_handshakes: 128,
             requests_per_second_per_address: 10_000,
             payload_bytes_per_second_per_address: 4 << 30,
-            names_per_second_per_address: 1 << 14,
+            names_per_second_per_address: 16_000,
             linked_scopes: 256,
             router: RouterLimits::default(),
             answer: Duration::from_secs(10),

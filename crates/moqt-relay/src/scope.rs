@@ -36,6 +36,9 @@ use crate::{
 /// Names of one session that are seen to without a break for others.
 pub(crate) const AT_ONCE: usize = 64;
 
+/// How long others have the machine to themselves between. A tick of the timer is no less.
+const REST: Duration = Duration::from_millis(1);
+
 /// What all scopes of a relay have in common.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -247,11 +250,11 @@ impl Scope {
         self.step(|state| state.router.ended(session, name));
     }
 
-    /// The session announces nothing any more. Names go a few at a time, so that others are not kept waiting by one
-    /// that had many.
+    /// The session announces nothing any more. Names go a few at a time with a rest between, so that others are not
+    /// kept waiting by one that had many, by the relay or by the machine that is theirs too.
     pub(crate) async fn all_ended(self: &Arc<Self>, session: SessionId) {
         while !self.step(|state| state.router.all_ended(session, AT_ONCE)) {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(REST).await;
         }
     }
 
