@@ -1,7 +1,7 @@
 //! A client that wants everything, from a host of its own: what others have of the relay meanwhile, and its memory.
 //!
-//! The flood has the lowest priority among the processes of this machine, as it would cost no processor of the relay's
-//! or its clients' if it came from another one.
+//! The flood runs only where a processor of this machine idles, and makes room at once, as if it came from another one.
+//! `nice` is not enough: Linux lets even the least important process finish its slice of 3 ms.
 
 use std::path::Path;
 use std::time::Duration;
