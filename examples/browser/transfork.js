@@ -47,9 +47,8 @@ const block = (limit) => ({
 });
 const list = (kind) => ({
   async read(stream) {
-    const items = [];
-    for (let left = atMost(LIMITS.list)(await number.read(stream)); left > 0; left--)
-      items.push(await kind.read(stream));
+    const [items, size] = [[], atMost(LIMITS.list)(await number.read(stream))];
+    while (items.length < size) items.push(await kind.read(stream));
     return items;
   },
   write: (items) => [...number.write(items.length), ...items.flatMap(kind.write)],
@@ -86,6 +85,7 @@ export const SESSION_SERVER = message({ version: number, extensions });
 export const ANNOUNCE_PLEASE = message({ prefix: path }, 1);
 export const STATUS = oneOf("ended", "active", "live");
 export const SUBSCRIBE = message({ id: number, track: path, priority, order, first: bound, last: bound }, 2);
+export const SUBSCRIBE_UPDATE = message({ priority, order, first: bound, last: bound });
 export const SUBSCRIBE_GAP = message({ first: number, additional: number, code: number });
 export const INFO_PLEASE = message({ track: path }, 4);
 export const INFO = message({ priority, latest: number, order });
@@ -101,7 +101,7 @@ export class Stream {
   constructor({ readable, writable }, rethrow) {
     this.#source = readable?.getReader();
     this.#sink = writable?.getWriter();
-    this.rethrow = rethrow;
+    Object.assign(this, { writable, rethrow });
     /** Resolves when the peer has all that was written, and rejects if it never will. */
     this.written = this.#sink?.closed;
     this.written?.catch(() => {});
@@ -127,24 +127,24 @@ export class Stream {
   }
   receive(kind) { return kind.read(this).catch(this.rethrow); }
   async drain() { while (!await this.#empty()) this.#unread = new Uint8Array(); }
-  /** All that comes; leaving the loop cancels the stream. */
-  async *each(kind) {
+  /** All that comes; leaving the loop cancels the stream, and its end is answered by ours. */
+  async *each(kind, onEnd = () => this.finish()) {
     let over = false;
     try {
       while (!(over = await this.#empty().catch(this.rethrow))) yield await this.receive(kind);
     } finally {
-      if (over) this.finish();
+      if (over) onEnd();
       else this.cancel();
     }
   }
   send(kind, value) { for (const piece of kind.write(value)) this.#sink.write(piece).catch(() => {}); }
   finish() { return this.#sink?.close().catch(() => {}); }
-  cancel(code = CODES.cancelled) {
+  cancel = (code = CODES.cancelled) => {
     const init = { streamErrorCode: code };
     const error = new WebTransportError(init, init); // Some browsers take it first, others second.
     this.#sink?.abort(error).catch(() => {});
     this.#source?.cancel(error).catch(() => {});
-  }
+  };
 }
 
 /** A group of ours. It keeps its frames for those who come later. */
@@ -160,30 +160,26 @@ class Group {
     if (this.over || this.#size > LIMITS.group) throw new Error(`group ${this.sequence} is over or full`);
     this.#frames.push(frame);
     for (const stream of this.#streams) stream.send(FRAME, frame);
+    return this;
   }
   /** The group is complete. */
-  end() {
-    this.over = true;
-    for (const stream of this.#streams) stream.finish();
-  }
+  end() { this.#close((stream) => stream.finish()); }
   /** Nobody is sent more of it. */
-  abort(code = CODES.cancelled) {
-    Object.assign(this, { over: true, lost: code });
-    for (const stream of this.#streams) stream.cancel(code);
+  abort(code) { this.#close((stream) => stream.cancel(code)); }
+  #close(over) {
+    this.#streams.forEach(over);
+    this.over ??= over;
   }
   sendTo(stream) {
     this.#streams.add(stream);
     for (const frame of this.#frames) stream.send(FRAME, frame);
-    if (this.over) stream.finish();
-    if (this.lost !== undefined) stream.cancel(this.lost);
+    this.over?.(stream); // It is how its streams are ended.
   }
 }
 
 /** A track of ours. It keeps its last groups; a subscriber that is slower than that has gaps.
  *  `readers` is how many there are, and `changed` resolves the next time that anything is different. */
 class Track {
-  readers = 0;
-  groups = [];
   constructor(fields) { this.change(fields); }
   change(fields) {
     Object.assign(this, fields).tell?.();
@@ -197,11 +193,7 @@ class Track {
     this.change({ latest: group.sequence });
     return group;
   }
-  write(data) {
-    const group = this.group();
-    group.write(data);
-    group.end();
-  }
+  write(data) { this.group().write(data).end(); }
   /** The track is complete. Resolves once its readers have everything and it is no longer announced. */
   async end() {
     this.change({ over: true });
@@ -296,14 +288,14 @@ export class Session {
     const request = await this.#ask(`info of ${path}`, INFO_PLEASE, { track: path });
     return request.receive(INFO).finally(() => request.finish());
   }
-  /** Groups as they arrive, each with a `sequence` and frames to iterate over. The options are `priority`,
-   *  `order`, `first` and `last` of the groups, and `onGap({ first, last, code })` for what does not come. */
+  /** Groups as they arrive, each with a `sequence` and frames to iterate over. Options are `priority`, `order`, `first`
+   *  and `last` of the groups, which `update` changes, and `onGap({ first, last, code })` for what does not come. */
   async subscribe(path, { onGap = () => {}, ...wish } = {}) {
     const id = this.#nextId++;
     const request = await this.#ask(`subscription to ${path}`, SUBSCRIBE, { id, track: path, ...wish });
-    const cancel = (code) => request.cancel(code);
+    const update = (change) => request.send(SUBSCRIBE_UPDATE, Object.assign(wish, change));
     let unread;
-    const source = { start: (controller) => { unread = controller; }, cancel: () => cancel() };
+    const source = { start: (controller) => { unread = controller; }, cancel: () => request.cancel() };
     const groups = new ReadableStream(source, { highWaterMark: LIMITS.unread });
     this.#subscriptions.set(id, (group) => {
       if (unread.desiredSize > 0) return unread.enqueue(group);
@@ -318,14 +310,13 @@ export class Session {
       unread.close();
     };
     listen().catch((error) => unread.error(error)).finally(() => this.#subscriptions.delete(id));
-    return Object.assign(groups.values(), { info, cancel });
+    return Object.assign(groups.values(), { info, update, cancel: request.cancel });
   }
   async #deliver(stream) {
     if (await stream.receive(number) !== GROUP.type) fail("stream", "unexpected stream");
     const { subscribe, sequence } = await stream.receive(GROUP);
-    const cancel = (code) => stream.cancel(code);
-    const push = this.#subscriptions.get(subscribe) ?? (() => cancel());
-    push(Object.assign(stream.each(FRAME), { sequence, cancel }));
+    const push = this.#subscriptions.get(subscribe) ?? ((group) => group.cancel());
+    push(Object.assign(stream.each(FRAME), { sequence, cancel: stream.cancel }));
   }
 
   /** Announces a track. It begins with the group `first`, keeps so many, and is best sent in this order. */
@@ -334,21 +325,20 @@ export class Session {
     if (path === "" || this.#tracks.has(path)) throw new Error(`"${path}" is published already, or no name`);
     const tell = (type) => this.#watchers.forEach((watcher) => watcher(type, path));
     const unpublish = () => this.#tracks.delete(path) && tell("ended");
-    const track = new Track({ path, priority, order, keep, next: first, latest: 0, unpublish });
+    const track = new Track({ path, priority, order, keep, next: first, latest: 0, readers: 0, groups: [], unpublish });
     this.#tracks.set(path, track);
     tell("active");
     return track;
   }
   async #answer(request) {
     switch (await request.receive(number)) {
-      case ANNOUNCE_PLEASE.type: return this.#serveAnnouncements(request);
-      case SUBSCRIBE.type: return this.#serveSubscription(request);
-      case INFO_PLEASE.type: return this.#serveInfo(request);
+      case ANNOUNCE_PLEASE.type: return this.#serveAnnouncements(request, await request.receive(ANNOUNCE_PLEASE));
+      case SUBSCRIBE.type: return this.#serveSubscription(request, await request.receive(SUBSCRIBE));
+      case INFO_PLEASE.type: return this.#serveInfo(request, await request.receive(INFO_PLEASE));
       default: fail("request", "unexpected stream");
     }
   }
-  async #serveAnnouncements(request) {
-    const { prefix } = await request.receive(ANNOUNCE_PLEASE);
+  async #serveAnnouncements(request, { prefix }) {
     const tell = (type, name) => {
       if (prefix !== "" && !`${name}/`.startsWith(`${prefix}/`)) return;
       request.send(STATUS, type);
@@ -360,32 +350,42 @@ export class Session {
     await request.drain().finally(() => this.#watchers.delete(tell));
     request.finish();
   }
-  async #serveInfo(request) {
-    const { track } = await request.receive(INFO_PLEASE);
+  async #serveInfo(request, { track }) {
     request.send(INFO, this.#tracks.get(track) ?? fail(track, "not found"));
     request.finish();
   }
-  async #serveSubscription(request) {
-    let { id, track: name, first, last = Infinity, priority } = await request.receive(SUBSCRIBE);
+  async #serveSubscription(request, { id, track: name, first, last = Infinity, priority }) {
     const track = this.#tracks.get(name) ?? fail(name, "not found");
-    const streams = new Set();
+    const streams = new Map();
     const gap = (first, additional, code) => request.send(SUBSCRIBE_GAP, { first, additional, code });
+    const suit = (stream, sequence) => {
+      stream.writable.sendOrder = priority;
+      if (sequence < first || sequence > last) stream.cancel();
+    };
     const send = async (group, sequence) => {
       const writable = await this.#transport.createUnidirectionalStream({ sendOrder: priority });
       const stream = new Stream({ writable });
       stream.send(GROUP, { subscribe: id, sequence });
       group.sendTo(stream);
-      streams.add(stream);
+      streams.set(sequence, stream);
       stream.written.catch((error) => gap(sequence, 0, error.streamErrorCode ?? 0))
-        .finally(() => streams.delete(stream));
+        .finally(() => streams.delete(sequence));
+      suit(stream, sequence); // There may have been an update meanwhile.
     };
+    const update = (change) => {
+      if (change.first < first || change.last > last) return request.cancel(CODES["protocol violation"]);
+      ({ priority, first = first, last = last } = change);
+      streams.forEach(suit);
+      track.change();
+    };
+    const listen = async () => { for await (const change of request.each(SUBSCRIBE_UPDATE, () => {})) update(change); };
     const leave = () => { last = -1; };
-    request.drain().then(leave, leave).then(() => track.change());
+    let next = first ??= track.groups.at(-1)?.sequence ?? track.next;
+    listen().then(leave, leave).then(() => track.change());
     request.written.catch(() => streams.forEach((stream) => stream.cancel()));
     request.send(INFO, track);
     track.change({ readers: track.readers + 1 });
-    let next = first ?? track.groups.at(-1)?.sequence ?? track.next;
-    while (next <= last) {
+    while ((next = Math.max(next, first)) <= last) {
       const group = track.groups.find(({ sequence }) => sequence >= next);
       if (!group && track.over) break;
       if (group?.sequence > next) gap(next, Math.min(group.sequence - 1, last) - next, CODES["not found"]);
@@ -393,7 +393,7 @@ export class Session {
       if (group) next = group.sequence + 1;
       else await track.changed;
     }
-    await Promise.allSettled(Array.from(streams, (stream) => stream.written));
+    await Promise.allSettled(Array.from(streams.values(), ({ written }) => written));
     await request.finish();
     track.change({ readers: track.readers - 1 });
   }

@@ -162,6 +162,107 @@ export const cases = {
     assert.equal(await publisher.ended, 0, publisher.stderr);
   },
 
+  "a subscription is changed": async (test) => {
+    const way = test.start("impair", "--to", test.address, "--down", "rate=4M,queue=50000,delay=5ms");
+    const [address] = await way.says(/[\d.]+:\d+/);
+    const page = await test.page();
+    const seen = await page.evaluate(async ({ url, narrow, fingerprint }) => {
+      const { Session } = await import("/transfork.js");
+      const { noise, refusal, until } = await import("/test/inside.js");
+      const [near, far] = [await Session.connect(url), await Session.connect(narrow, { fingerprint })];
+      const count = 32;
+      const order = [];
+      for (const name of ["a", "b"]) {
+        const track = near.publish(`change/${name}`, { keep: count });
+        for (let number = 0; number < count; number++) track.write(noise(20_000));
+        await until(far, "active", track.path);
+      }
+      const read = async (name, priority, onGroup) => {
+        const subscription = await far.subscribe(`change/${name}`, { first: 0, last: count - 1, priority });
+        const drain = async (group) => {
+          for await (const _ of group);
+          order.push(name);
+          onGroup?.(subscription);
+        };
+        const groups = [];
+        for await (const group of subscription) groups.push(drain(group));
+        await Promise.all(groups);
+      };
+      // Once a few groups of the first one are there, the other one is what is wanted.
+      let before;
+      const change = (subscription) => {
+        if (order.length < 4 || before) return;
+        before = order.join("");
+        subscription.update({ priority: 10 });
+      };
+      await Promise.all([read("a", 200, change), read("b", 100)]);
+
+      const track = near.publish("change/c", { keep: 8 });
+      for (const text of ["0", "1", "2"]) track.write(text);
+      await until(far, "active", "change/c");
+      const sequences = [];
+      const open = await far.subscribe("change/c", { first: 1 });
+      for await (const { sequence } of open) {
+        sequences.push(sequence);
+        if (sequence === 2) open.update({ last: 3 });
+        if (sequence === 2) track.write("3");
+      }
+      const bounded = await far.subscribe("change/c", { first: 3, last: 5 });
+      bounded.update({ last: 6 });
+      const wider = await refusal((async () => { for await (const _ of bounded); })());
+      return { before, order: order.join(""), sequences, wider };
+    }, { url: test.url, narrow: `https://${address}/`, fingerprint: test.fingerprint });
+    assert.match(seen.before, /^a+$/, "the first one has the way for itself");
+    assert.match(seen.order, /a$/, "the other one is through first");
+    assert.deepEqual(seen.sequences.sort(), [1, 2, 3], "a subscription that is given an end comes to it");
+    assert.deepEqual([seen.wider.code, seen.wider.scope], [15, "request"], seen.wider.message);
+    test.say(`groups in the order in which they came: ${seen.order}`);
+  },
+
+  "a subscriber of ours changes its mind": async (test) => {
+    const page = await test.page();
+    const seen = await page.evaluate(async () => {
+      const wire = await import("/transfork.js");
+      const { Server, endOf, when } = await import("/test/inside.js");
+      let server;
+      globalThis.WebTransport = class { constructor() { return server = new Server(wire); } };
+      const session = await wire.Session.connect("https://here/");
+      const track = session.publish("a", { keep: 8 });
+      const orders = () => server.groups.map(({ writable }) => writable.sendOrder);
+
+      const request = await server.subscribe({ id: 0, track: "a", priority: 100 });
+      const groups = [track.group(), track.group()];
+      await when(() => server.groups.length === 2);
+      const before = orders();
+      request.send(wire.SUBSCRIBE_UPDATE, { priority: 7, order: "descending" });
+      await when(() => orders().every((order) => order !== 100));
+      groups.push(track.group());
+      await when(() => server.groups.length === 3);
+      const after = orders();
+      request.send(wire.SUBSCRIBE_UPDATE, { priority: 7, last: 1 });
+      const gap = await request.receive(wire.SUBSCRIBE_GAP);
+      const outside = await server.groups[2].end;
+      request.send(wire.SUBSCRIBE_UPDATE, { priority: 7, last: 2 });
+      const wider = await endOf(request);
+      await when(() => track.readers === 0);
+
+      const other = await server.subscribe({ id: 1, track: "a", first: 0 });
+      await when(() => server.groups.length === 6);
+      const ends = server.groups.slice(3).map(({ end }) => end);
+      other.send(wire.SUBSCRIBE_UPDATE, { priority: 7, first: 1, last: 2 });
+      const early = await other.receive(wire.SUBSCRIBE_GAP);
+      for (const group of groups) group.end();
+      return { before, after, gap, outside, wider, early, ends: await Promise.all([...ends, endOf(other)]) };
+    });
+    assert.deepEqual(seen.before, [100, 100]);
+    assert.deepEqual(seen.after, [7, 7, 7], "groups under way, and those after them");
+    assert.deepEqual(seen.gap, { first: 2, additional: 0, code: 0 });
+    assert.equal(seen.outside, 0);
+    assert.equal(seen.wider, 15);
+    assert.deepEqual(seen.early, { first: 0, additional: 0, code: 0 });
+    assert.deepEqual(seen.ends, [0, "complete", "complete", "complete"]);
+  },
+
   "a subscriber cancels": async (test) => {
     const page = await test.page();
     const reader = test.moqt("sub", test.url, "page/left", "--format", "lines");

@@ -37,3 +37,55 @@ export async function refusal(promise) {
   }
   throw new Error("it did not fail");
 }
+
+/** Waits until something is so. */
+export async function when(isSo) {
+  while (!isSo()) await new Promise((resolve) => setTimeout(resolve));
+}
+
+/** A stream in both directions, as its two ends. */
+function ends() {
+  const [there, back] = [new TransformStream(), new TransformStream()];
+  return [{ readable: back.readable, writable: there.writable }, { readable: there.readable, writable: back.writable }];
+}
+
+/** Reads a stream to its end, which is "complete" or a code. */
+export const endOf = (stream) => stream.drain().then(() => "complete", ({ streamErrorCode }) => streamErrorCode);
+
+/** Stands in for the browser's WebTransport: a server that asks a client for tracks. `wire` is the client's module. */
+export class Server {
+  #ask;
+  /** Streams in one direction that the client has opened, and how each ends. */
+  groups = [];
+  ready = Promise.resolve();
+  closed = new Promise(() => {});
+  incomingUnidirectionalStreams = new ReadableStream();
+  incomingBidirectionalStreams = new ReadableStream({ start: (controller) => { this.#ask = controller; } });
+  constructor(wire) { this.wire = wire; }
+
+  #stream(end) { return new this.wire.Stream(end, (error) => { throw error; }); }
+  async #greet(stream) {
+    await stream.bytes(1);
+    const { versions: [version], extensions } = await stream.receive(this.wire.SESSION_CLIENT);
+    stream.send(this.wire.SESSION_SERVER, { version, extensions });
+  }
+  async createBidirectionalStream() {
+    const [near, far] = ends();
+    this.#greet(this.#stream(far));
+    return near;
+  }
+  async createUnidirectionalStream(options) {
+    const { readable, writable } = new TransformStream();
+    this.groups.push({ writable: Object.assign(writable, options), end: endOf(this.#stream({ readable })) });
+    return writable;
+  }
+  /** Subscribes, and gives the stream for what else there is to say. */
+  async subscribe(wish) {
+    const [near, far] = ends();
+    this.#ask.enqueue(near);
+    const request = this.#stream(far);
+    request.send(this.wire.SUBSCRIBE, wish);
+    await request.receive(this.wire.INFO);
+    return request;
+  }
+}

@@ -8,8 +8,8 @@ const FOLDER = new URL("../../../crates/moqt-wire/vectors/transfork-04/", import
 
 /** Those with vectors of their own. */
 const MESSAGES = [
-  "ANNOUNCE_PLEASE", "SUBSCRIBE", "SUBSCRIBE_GAP", "INFO_PLEASE",
-  "INFO", "GROUP",
+  "ANNOUNCE_PLEASE", "SUBSCRIBE", "SUBSCRIBE_UPDATE", "SUBSCRIBE_GAP",
+  "INFO_PLEASE", "INFO", "GROUP",
 ];
 /** What the client leaves to its peer to refuse. */
 const LENIENT = ["no-parts", "1024-bytes"];
