@@ -31,6 +31,10 @@ class Pictures {
     const options = { priority, order: "descending", onFrame, onEnd };
     this.track = new Track(player.session, `${player.path}/${rendition.name}`, rendition, options);
   }
+  prioritize(priority) {
+    this.priority = priority;
+    this.track.update({ priority });
+  }
   /** Gives the decoder what it can take. */
   pump() {
     const { clock, figures } = this.player;
@@ -216,8 +220,7 @@ export class Player {
     if (rendition !== this.shown.rendition) {
       // What is larger must not take from what plays; what is smaller has to get through where that does not.
       const step = index > this.video.indexOf(this.shown.rendition) ? STEP : -STEP;
-      const priority = Math.max(STEP, Math.min(PRIORITY.audio - STEP, this.shown.priority + step));
-      this.#coming = new Pictures(this, rendition, priority);
+      this.#coming = new Pictures(this, rendition, PRIORITY.video + step);
     }
     this.#tellRendition();
   }
@@ -237,6 +240,7 @@ export class Player {
     this.figures.bytes += this.shown.track.bytes;
     this.shown.close();
     [this.shown, this.#coming] = [of, undefined];
+    of.prioritize(PRIORITY.video);
     this.#tellRendition();
   }
 

@@ -50,6 +50,9 @@ export class Track {
     this.onFrame();
   }
 
+  /** Subscribes with other options from now on. */
+  update(change) { this.#subscription?.update(change); }
+
   close() {
     this.#over = true;
     this.#subscription?.cancel();

@@ -2,9 +2,10 @@
 import assert from "node:assert/strict";
 
 import { readCatalog, writeCatalog } from "../play/catalog.js";
-import { Clock } from "../play/clock.js";
+import { Clock, wallClock } from "../play/clock.js";
 import { CONTAINERS, writeLoc } from "../play/container.js";
 import { Groups, LIMITS } from "../play/groups.js";
+import { Player } from "../play/player.js";
 import { Quality } from "../play/quality.js";
 import { SampleQueue } from "../play/samples.js";
 import { Rate, Recent } from "../play/stats.js";
@@ -220,6 +221,77 @@ function statistics() {
   for (let at = 0; at <= 12; at++) assert.equal(rate.add(at * 25, at * 250_000), at === 0 ? 0 : 100);
 }
 
+/** A session of which a test is the other side. */
+class FakeSession {
+  subscriptions = [];
+  async subscribe(path, { onGap, ...wish }) {
+    let queue;
+    const groups = new ReadableStream({ start: (controller) => { queue = controller; } });
+    const subscription = Object.assign(groups.values(), { path, wish, isCancelled: false });
+    Object.assign(subscription, {
+      update: (change) => Object.assign(wish, change),
+      cancel: () => { subscription.isCancelled = true; },
+      give: (sequence, ...frames) =>
+        queue.enqueue(Object.assign(ReadableStream.from(frames).values(), { sequence, cancel() {} })),
+    });
+    this.subscriptions.push(subscription);
+    return subscription;
+  }
+  /** The one to a track that is not cancelled, once there is one. */
+  async to(path) {
+    const find = () => this.subscriptions.find((one) => one.path === path && !one.isCancelled);
+    await until(() => find() !== undefined, path);
+    return find();
+  }
+}
+
+/** Waits until something is so. */
+async function until(isSo, what) {
+  for (let tries = 0; !isSo(); tries++) {
+    assert.ok(tries < 1000, `it takes too long: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}
+
+/** A player of two renditions of `a`, with what it tells, and what is between it and its broadcast. */
+async function playing() {
+  globalThis.createImageBitmap = async () => ({ width: 1, height: 1, close() {} });
+  const [session, told] = [new FakeSession(), {}];
+  const tell = (message) => { told[message.type] = message; };
+  const player = new Player({ session, path: "a", target: 0, tell, draw: (image) => { told.image = image; },
+    onEnd() {} });
+  const renditions = [["large", 640, 360], ["small", 320, 180]];
+  const video = renditions.map(([name, width, height]) => ({ name, codec: "jpeg", width, height }));
+  (await session.to("a/catalog.json")).give(0, text(writeCatalog({ video })));
+  return { player, session, told, picture: () => writeLoc(Math.round(wallClock()), new Uint8Array(1)) };
+}
+
+async function renditionsChange() {
+  const { player, session, told, picture } = await playing();
+  let shown = await session.to("a/large");
+  assert.equal(shown.wish.priority, 120);
+  shown.give(0, picture());
+  await until(() => player.figures.decoded === 1, "the first picture");
+  for (const [name, above] of [["small", 20], ["large", -20], ["small", 20], ["large", -20]]) {
+    player.choose(name);
+    const next = await session.to(`a/${name}`);
+    assert.deepEqual([next.wish.priority, next.wish.order], [120 + above, "descending"]);
+    assert.deepEqual([told.rendition.priority, told.rendition.coming], [120, { name, priority: 120 + above }]);
+    assert.ok(!shown.isCancelled, "what is shown goes on");
+    next.give(0, picture());
+    await until(() => shown.isCancelled, `${name} takes over`);
+    assert.deepEqual([next.wish.priority, next.wish.order], [120, "descending"], "nothing is left of the switch");
+    assert.deepEqual([told.rendition.name, told.rendition.priority, told.rendition.coming], [name, 120, undefined]);
+    shown = next;
+  }
+  player.choose("small");
+  const small = await session.to("a/small");
+  player.choose("large");
+  assert.ok(small.isCancelled && !shown.isCancelled, "one that is not wanted any more is let go of");
+  player.close();
+  assert.ok(session.subscriptions.every(({ isCancelled }) => isCancelled));
+}
+
 /** All of them by name. */
 export const units = { containers, catalogs, groupsInOrder, groupsBehind, groupsAreBounded, time, quality, sound,
-  statistics };
+  statistics, renditionsChange };
