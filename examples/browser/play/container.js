@@ -2,7 +2,7 @@
 
 /** Properties of LOC by number. Even ones are integers, odd ones bytes. */
 const [OLD_TIMESTAMP, TIMESCALE, TIMESTAMP] = [0x06, 0x08, 0x10];
-/** Units a second, unless a frame says otherwise. */
+/** Units a second, unless the track or a frame says otherwise. */
 const MICROS = 1_000_000;
 
 /** Reads integers of QUIC's varying length off bytes. */
@@ -29,7 +29,7 @@ function varint(value) {
   return bytes;
 }
 
-function readLoc(bytes) {
+function readLoc(bytes, timescale = MICROS) {
   const frame = new Reader(bytes);
   const block = new Reader(frame.take(frame.varint()));
   const found = new Map();
@@ -38,7 +38,7 @@ function readLoc(bytes) {
     if (type % 2 === 0) found.set(type, block.varint());
     else block.take(block.varint());
   }
-  const scale = found.get(TIMESCALE) ?? MICROS;
+  const scale = found.get(TIMESCALE) ?? timescale;
   const ticks = found.get(TIMESTAMP) ?? found.get(OLD_TIMESTAMP);
   if (ticks === undefined) throw new Error("a frame says no time");
   if (scale === 0) throw new Error("a frame has 0 units of time a second");
@@ -50,7 +50,8 @@ function readLegacy(bytes) {
   return { timestamp: frame.varint(), payload: frame.left };
 }
 
-/** Ways to pack a frame. Each reads `{ timestamp, payload }`, in microseconds, or throws. */
+/** Ways to pack a frame. Each reads `{ timestamp, payload }`, in microseconds, or throws. Times of LOC may be in units
+ *  of the track. */
 export const CONTAINERS = { loc: readLoc, legacy: readLegacy };
 
 /** A frame as LOC: the time in microseconds, and what the codec made. */

@@ -1,5 +1,5 @@
 /** Plays one broadcast in a worker: its catalog, the renditions in use, and what is shown and heard when. */
-import { CATALOG, readCatalog } from "./catalog.js";
+import { CatalogReader } from "./catalog.js";
 import { Clock, wallClock } from "./clock.js";
 import { audioDecoder, isPlayable, videoDecoder } from "./decoders.js";
 import { Figures } from "./figures.js";
@@ -126,9 +126,10 @@ export class Player {
   #quality = new Quality();
   #sound;
   #shownAt;
-  /** `onEnd` is called when nothing more comes by itself, as with a catalog that has ended or cannot be had. */
-  constructor({ session, path, target, port, tell, draw, onEnd }) {
-    Object.assign(this, { session, path, port, tell, draw, target });
+  /** `catalog` is the place of the one to read, behind the path. `onEnd` is called when nothing more comes by itself,
+   *  as with a catalog that has ended or cannot be had. */
+  constructor({ session, path, catalog, target, port, tell, draw, onEnd }) {
+    Object.assign(this, { session, path, catalog, port, tell, draw, target });
     const end = (state, words) => {
       if (this.#closed) return;
       this.#say(state, words);
@@ -141,17 +142,19 @@ export class Player {
   /** Reads the catalog as it changes, to its end. One that is wrong may be followed by one that is right. */
   async #follow() {
     this.#say("waiting", `Waiting for the catalog of ${this.path}`);
-    this.#catalog = await this.session.subscribe(this.path + CATALOG, { priority: PRIORITY.catalog });
+    this.#catalog = await this.session.subscribe(this.path + this.catalog, { priority: PRIORITY.catalog });
     if (this.#closed) this.#catalog.cancel();
     let newest = -1;
     for await (const group of this.#catalog) {
+      const reader = new CatalogReader(this.catalog);
       for await (const document of group) {
         if (group.sequence < newest || this.#closed) continue;
         newest = group.sequence;
         try {
-          await this.#take(readCatalog(document));
+          await this.#take(reader.read(document));
         } catch ({ message }) {
-          this.#say("failed", message);
+          if (this.shown || this.#sound) this.notice(message);
+          else this.#say("failed", message);
         }
       }
     }

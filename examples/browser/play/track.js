@@ -31,12 +31,12 @@ export class Track {
   }
 
   async #fill(place, group) {
-    const unpack = CONTAINERS[this.rendition.container];
+    const { container, timescale } = this.rendition;
     let whole = true;
     try {
       for await (const bytes of group) {
         this.bytes += bytes.length;
-        const frame = unpack(bytes);
+        const frame = CONTAINERS[container](bytes, timescale);
         // A frame without anything in it is no picture.
         if (frame.payload.length > 0) this.groups.add(place, frame);
         this.onFrame(frame);

@@ -1,6 +1,6 @@
 /** The worker of the page: one session, the names that are announced, and a player at a time. */
 import { Session } from "../transfork.js";
-import { CATALOG } from "./catalog.js";
+import { CATALOGS } from "./catalog.js";
 import { Player } from "./player.js";
 
 /** Milliseconds between figures, and before the first and the longest wait for a relay that is lost. */
@@ -22,7 +22,8 @@ let path;
 let target = 40;
 /** What the worklet tells of the sound. */
 let heard = { played: 0, gaps: 0, waiting: 0 };
-const live = new Set();
+/** Broadcasts that are announced, each with the places of its catalogs. */
+const live = new Map();
 const tell = (message) => postMessage(message);
 
 function draw(image) {
@@ -34,6 +35,9 @@ function draw(image) {
   canvas.getContext("2d", { alpha: false }).drawImage(image, 0, 0, width, height);
 }
 
+/** The place of the catalog that is read, if the broadcast has more than one. */
+const catalogOf = (name) => CATALOGS.find((place) => live.get(name).has(place));
+
 /** Plays what is wanted, if it is there. `wait` is how long to leave it alone should it end and still be announced. */
 function play(wait = AGAIN) {
   stop();
@@ -41,7 +45,7 @@ function play(wait = AGAIN) {
   if (!live.has(path)) return tell({ type: "state", state: "waiting", words: `Waiting for ${path}` });
   // A publisher that ends is announced for a while; another one of the same name may take its place unnoticed.
   const onEnd = () => { retry = setTimeout(play, wait, Math.min(wait * 2, 10 * AGAIN)); };
-  player = new Player({ session, path, target, port, draw, tell, onEnd });
+  player = new Player({ session, path, catalog: catalogOf(path), target, port, draw, tell, onEnd });
 }
 
 function stop() {
@@ -77,25 +81,29 @@ async function stay({ url, fingerprint }) {
 function forget() {
   stop();
   session = undefined;
-  for (const name of live) tell({ type: "broadcast", path: name, live: false });
+  for (const name of live.keys()) tell({ type: "broadcast", path: name, live: false });
   live.clear();
 }
 
 async function listen(opened) {
   for await (const { type, path: track } of opened.announced()) {
     if (type === "live") tell({ type: "known" });
-    if (!track?.endsWith(CATALOG)) continue;
-    const name = track.slice(0, -CATALOG.length);
-    if (type === "active" && live.size >= MOST && name !== path) {
+    const place = CATALOGS.find((place) => track?.endsWith(place));
+    if (place === undefined) continue;
+    const name = track.slice(0, -place.length);
+    if (type === "active" && live.size >= MOST && name !== path && !live.has(name)) {
       tell({ type: "notice", words: `There are more than ${MOST} broadcasts; the others are not listed.` });
       continue;
     }
-    if (type === "active") live.add(name);
-    else if (!live.delete(name)) continue;
-    tell({ type: "broadcast", path: name, live: type === "active" });
+    const places = live.get(name) ?? new Set();
+    if (type === "active") live.set(name, places.add(place));
+    else if (!places.delete(place)) continue;
+    if (places.size === 0) live.delete(name);
+    tell({ type: "broadcast", path: name, live: live.has(name) });
     if (name !== path) continue;
-    if (type === "active") play();
-    else if (player) {
+    if (live.has(name)) {
+      if (player?.catalog !== catalogOf(name)) play();
+    } else if (player) {
       stop();
       tell({ type: "state", state: "ended", words: `${name} has ended` });
     }

@@ -135,6 +135,15 @@ export const cases = {
     assert.ok(await page.locator("#notice").isHidden(), await page.locator("#notice").textContent());
   }])),
 
+  "a catalog in MSF": async (test) => {
+    test.moqt("pub", test.url, "demo/msf", "--format", "test", "--catalog", "msf");
+    const opened = performance.now();
+    const page = await open(test, { play: "demo/msf" });
+    await plays(test, "msf", page, opened);
+    assert.match(await page.locator("#quality").textContent(), /video, 640×360, jpeg.*video-low, 320×180/);
+    assert.ok(await page.locator("#notice").isHidden(), await page.locator("#notice").textContent());
+  },
+
   "a way that is too narrow": async (test) => {
     test.moqt("pub", test.url, "demo/narrow", "--format", "test");
     const way = test.start("impair", "--to", test.address, "--down", "rate=2.6M,queue=50000,delay=5ms");
@@ -248,13 +257,20 @@ export const cases = {
     await publisher.evaluate(async (url) => {
       const { Session } = await import("/transfork.js");
       const session = await Session.connect(url);
-      const publish = (name, catalog) => session.publish(`${name}/catalog.json`)
+      const publish = (name, catalog, place = "catalog.json") => session.publish(`${name}/${place}`)
         .write(typeof catalog === "string" ? catalog : JSON.stringify(catalog));
       const many = Object.fromEntries(Array.from({ length: 100_000 }, (_, at) => [`v${at}`, { codec: "vp8" }]));
       publish("wrong/cut", '{"video":{"rendi');
       publish("wrong/many", { video: { renditions: many } });
       publish("wrong/codec", { video: { renditions: { v: { codec: "none.1" } } } });
       publish("wrong/empty", {});
+      const msf = (tracks) => ({ version: "1", tracks });
+      publish("wrong/msf-cut", '{"version":"1","tracks":[{"na', "catalog");
+      publish("wrong/msf-many", msf(Array(100_000).fill({})), "catalog");
+      publish("wrong/msf-large", msf(Array(100_000).fill({ name: "video" })), "catalog");
+      publish("wrong/msf-type", msf({ name: "v" }), "catalog");
+      publish("wrong/both", msf([{ name: "w", role: "video", packaging: "loc", codec: "none.2" }]), "catalog");
+      publish("wrong/both", { video: { renditions: { v: { codec: "none.1" } } } });
       const jpeg = { codec: "jpeg", container: { kind: "loc" } };
       publish("wrong/track", { video: { renditions: { "not-there": jpeg } } });
       publish("wrong/frames", { video: { renditions: { v: jpeg } } });
@@ -271,6 +287,11 @@ export const cases = {
       ["codec", "#notice", "cannot be played here: v (none.1, legacy)"],
       ["codec", "#state", "has nothing that can be played here"],
       ["empty", "#state", "has nothing that can be played here"],
+      ["msf-cut", "#state", /the catalog is wrong: .*JSON/],
+      ["msf-many", "#state", /the catalog is wrong: it has more than 256 tracks/],
+      ["msf-large", "#state", /the catalog is wrong: it is larger than/],
+      ["msf-type", "#state", /the catalog is wrong: it has no list of tracks/],
+      ["both", "#notice", /^cannot be played here: v \(none.1, legacy\)$/],
       ["track", "#notice", /not-there is lost: .*not found/],
       ["frames", "#notice", "a group of v is wrong: a frame is cut short"],
       ["not", "#state", "Playing wrong/not"],

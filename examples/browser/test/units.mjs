@@ -1,7 +1,7 @@
 /** What the page that plays decides without a browser: packing, catalogs, order, time and sound. */
 import assert from "node:assert/strict";
 
-import { readCatalog, writeCatalog } from "../play/catalog.js";
+import { CATALOG, CatalogReader, writeCatalog } from "../play/catalog.js";
 import { Clock, wallClock } from "../play/clock.js";
 import { CONTAINERS, writeLoc } from "../play/container.js";
 import { Groups, LIMITS } from "../play/groups.js";
@@ -12,6 +12,9 @@ import { Rate, Recent } from "../play/stats.js";
 
 const bytes = (hex) => Uint8Array.from(Buffer.from(hex.replaceAll(" ", ""), "hex"));
 const text = (value) => new TextEncoder().encode(typeof value === "string" ? value : JSON.stringify(value));
+
+const readCatalog = (document, place = CATALOG) =>
+  new CatalogReader(place).read(document instanceof Uint8Array ? document : text(document));
 
 function containers() {
   const payload = "0000000365b804";
@@ -24,6 +27,7 @@ function containers() {
     assert.deepEqual(Buffer.from(frame.payload).toString("hex"), payload, hex);
   }
   assert.equal(CONTAINERS.legacy(bytes("80 16 e3 60 aa")).timestamp, 1_500_000);
+  assert.equal(CONTAINERS.loc(bytes("05 10 80 01 5f 90" + payload), 90_000).timestamp, 1_000_000);
   for (const timestamp of [0, 63, 64, 16383, 16384, 2 ** 30, 1_795_000_000_000_000]) {
     const { timestamp: read, payload } = CONTAINERS.loc(writeLoc(timestamp, bytes("01 02")));
     assert.equal(read, timestamp);
@@ -40,14 +44,14 @@ function catalogs() {
     height: 360, framerate: 30, description: bytes("0142c0") };
   const audio = { kind: "audio", name: "a", container: "loc", codec: "opus", bitrate: undefined, rate: 48_000,
     channels: 2, description: undefined };
-  const written = text(writeCatalog({ video: [video], audio: [audio] }));
+  const written = writeCatalog({ video: [video], audio: [audio] });
   assert.deepEqual(readCatalog(written), { video: [video], audio: [audio], strange: [] });
-  assert.deepEqual(readCatalog(text({ other: 1 })), { video: [], audio: [], strange: [] });
+  assert.deepEqual(readCatalog({ other: 1 }), { video: [], audio: [], strange: [] });
   const renditions = {
     small: { codec: "jpeg", codedWidth: 320, codedHeight: 180 }, odd: { codec: "vp8", container: { kind: "cmaf" } },
     large: { codec: "jpeg", codedWidth: 640, codedHeight: 360, "x.y": [] },
   };
-  const read = readCatalog(text({ video: { renditions } }));
+  const read = readCatalog({ video: { renditions } });
   assert.deepEqual(read.video.map(({ name, container }) => `${name} ${container}`), ["large legacy", "small legacy"]);
   assert.deepEqual(read.strange.map(({ name }) => name), ["odd"]);
   const many = Object.fromEntries(Array.from({ length: 100_000 }, (_, at) => [`v${at}`, { codec: "vp8" }]));
@@ -58,10 +62,83 @@ function catalogs() {
     [{ video: { renditions: { v: null } } }, /"v" is no object/], [{ video: { renditions: { v: {} } } }, /no codec/],
     [{ video: { renditions: { "../v": { codec: "vp8" } } } }, /of the name/],
     [{ video: { renditions: { v: { codec: "vp8", description: "0g" } } } }, /hexadecimal/],
+    [{ video: { renditions: { v: { codec: "vp8", description: "00".repeat(70_000) } } } }, /too long/],
+    [{ video: { renditions: { v: { codec: "v".repeat(300) } } } }, /no codec/],
     [{ audio: { renditions: { a: { codec: "opus", numberOfChannels: 2 } } } }, /sample rate/],
     [{ audio: { renditions: { a: { codec: "opus", sampleRate: 48_000 } } } }, /channels/],
     [{ audio: { renditions: { a: { codec: "opus", sampleRate: 1e300, numberOfChannels: 2 } } } }, /sample rate/],
-  ]) assert.throws(() => readCatalog(catalog instanceof Uint8Array ? catalog : text(catalog)), words);
+  ]) assert.throws(() => readCatalog(catalog), words);
+}
+
+/** A catalog of MSF, draft 01, with these tracks. */
+const msf = (tracks, more = {}) => ({ version: "1", tracks, ...more });
+const readMsf = (document) => readCatalog(document, "/catalog");
+const names = ({ video, audio }) => [...video, ...audio].map(({ name }) => name).join(" ");
+
+function catalogsOfMsf() {
+  const size = { width: 320, height: 180, framerate: 30 };
+  const video = { name: "v", packaging: "loc", isLive: true, role: "video", codec: "avc1.42c00d", bitrate: 300_000 };
+  const audio = { name: "a", packaging: "loc", isLive: true, role: "audio", codec: "opus", samplerate: 44_100,
+    channelConfig: "1" };
+  const init = { initDataList: [{ id: "i", type: "inline", data: "AULA" }] };
+  const [description, common] = [bytes("0142c0"), { container: "loc", bitrate: undefined }];
+  const expected = {
+    video: [{ ...common, kind: "video", name: "v", codec: "avc1.42c00d", bitrate: 300_000, ...size, description }],
+    audio: [{ ...common, kind: "audio", name: "a", codec: "opus", rate: 44_100, channels: 1, description: undefined }],
+    strange: [],
+  };
+  assert.deepEqual(readMsf(msf([{ ...video, ...size, initRef: "i" }, audio], init)), expected);
+  const old = { version: 1, tracks: [{ ...video, ...size, initData: "AULA" }, audio] };
+  assert.deepEqual(readMsf(old), expected, "draft 00");
+  const { video: [noRole], audio: [defaults], strange } = readMsf(msf([
+    { name: "v", packaging: "legacy", codec: "vp8", timescale: 90_000 },
+    { name: "a", packaging: "loc", role: "audio", codec: "mp4a.40.2" },
+    { name: "c", packaging: "cmaf", role: "video", codec: "vp8", initData: "no base64!" },
+    { name: "t", packaging: "mediatimeline", role: "mediatimeline" }, { name: "u", packaging: "loc", codec: "text" },
+  ], { extra: [] }));
+  assert.deepEqual([noRole.kind, noRole.container, noRole.timescale], ["video", "legacy", 90_000]);
+  assert.deepEqual([defaults.rate, defaults.channels], [48_000, 2]);
+  assert.deepEqual(strange.map(({ name }) => name), ["c"]);
+  assert.equal(names(readMsf(msf([]))), "");
+
+  const many = (count, track = {}) => Array.from({ length: count }, (_, at) => ({ ...track, name: `v${at}` }));
+  for (const [catalog, words] of [
+    ['{"version":"1","tracks":[{"na', /JSON/], [{}, /version/], [{ version: 2, tracks: [] }, /version/],
+    [{ version: "1" }, /no list of tracks/], [msf({}), /no list of tracks/], [msf([1]), /number 0 is no object/],
+    [msf([{ ...video, name: 7 }]), /of the name "7"/], [msf([{ ...video, name: "../v" }]), /of the name/],
+    [msf([video, video]), /same name/], [msf([{ ...video, codec: {} }]), /no codec/],
+    [msf([{ ...audio, samplerate: "48000" }]), /sample rate/], [msf([{ ...audio, channelConfig: "99" }]), /channels/],
+    [msf([{ ...video, timescale: 0 }]), /timescale/], [msf([{ ...video, initData: "!" }]), /no base64/],
+    [msf([{ ...video, initRef: "i" }]), /init data that is not there/], [msf([video], { initDataList: 1 }), /no list/],
+    [msf([{ ...video, initData: "AAAA".repeat(40_000) }]), /too long/],
+    [msf(many(100_000)), /larger than/], [msf(Array(100_000).fill({})), /more than 256 tracks/],
+    [msf(many(65, video)), /"video" has more than 64/], ["[".repeat(1 << 20), /the catalog is wrong/],
+  ]) assert.throws(() => readMsf(catalog), words);
+}
+
+function updatesOfMsf() {
+  const reader = new CatalogReader("/catalog");
+  const read = (document) => names(reader.read(text(document)));
+  const update = (...changes) => ({ deltaUpdate: changes.map(([op, ...tracks]) => ({ op, tracks })) });
+  const video = { name: "v", packaging: "loc", role: "video", codec: "vp8", width: 640, height: 360 };
+  const audio = { name: "a", packaging: "loc", role: "audio", codec: "opus" };
+  assert.throws(() => read(update(["remove", { name: "v" }])), /nothing before it/);
+  assert.equal(read(msf([video])), "v");
+  assert.equal(read(update(["add", audio], ["clone", { name: "w", parentName: "v", width: 320 }])), "v w a");
+  assert.equal(read({ deltaUpdate: true, removeTracks: [{ name: "v" }], addTracks: [video] }), "v w a", "draft 00");
+  for (const change of [
+    ["add", audio], ["remove", { name: "x" }], ["clone", { name: "x", parentName: "y" }], ["turn", audio], ["add", 1],
+    ["add", { ...video, name: "x", codec: 1 }], ["add", { ...audio, name: "" }],
+  ]) assert.throws(() => read(update(["remove", { name: "v" }], change)), /the catalog is wrong/);
+  assert.equal(read(update(["remove", { name: "w" }])), "v a", "an update that cannot be made changes nothing");
+  assert.throws(() => read({ deltaUpdate: [{ op: "add" }] }), /without tracks/);
+  assert.throws(() => read(update(["remove", ...Array(257).fill({ name: "v" })])), /more than 256/);
+  const note = { role: "log", packaging: "moqlog", note: "x".repeat(200_000) };
+  assert.throws(() => {
+    for (let at = 0; at < 10; at++) read(update(["add", { ...note, name: `n${at}` }]));
+  }, /too large/);
+  assert.throws(() => read(update(...Array.from({ length: 20 }, (_, at) =>
+    ["clone", { name: `c${at}`, parentName: "n0" }]))), /too large/);
 }
 
 /** Frames of one byte whose times are their numbers. */
@@ -258,8 +335,7 @@ async function playing() {
   globalThis.createImageBitmap = async () => ({ width: 1, height: 1, close() {} });
   const [session, told] = [new FakeSession(), {}];
   const tell = (message) => { told[message.type] = message; };
-  const player = new Player({ session, path: "a", target: 0, tell, draw: (image) => { told.image = image; },
-    onEnd() {} });
+  const player = new Player({ session, path: "a", catalog: CATALOG, target: 0, tell, draw() {}, onEnd() {} });
   const renditions = [["large", 640, 360], ["small", 320, 180]];
   const video = renditions.map(([name, width, height]) => ({ name, codec: "jpeg", width, height }));
   (await session.to("a/catalog.json")).give(0, text(writeCatalog({ video })));
@@ -284,6 +360,10 @@ async function renditionsChange() {
     assert.deepEqual([told.rendition.name, told.rendition.priority, told.rendition.coming], [name, 120, undefined]);
     shown = next;
   }
+  (await session.to("a/catalog.json")).give(1, text("{"));
+  await until(() => told.notice !== undefined, "a word on the catalog");
+  assert.match(told.notice.words, /the catalog is wrong/);
+  assert.ok(!shown.isCancelled, "what plays goes on");
   player.choose("small");
   const small = await session.to("a/small");
   player.choose("large");
@@ -293,5 +373,5 @@ async function renditionsChange() {
 }
 
 /** All of them by name. */
-export const units = { containers, catalogs, groupsInOrder, groupsBehind, groupsAreBounded, time, quality, sound,
-  statistics, renditionsChange };
+export const units = { containers, catalogs, catalogsOfMsf, updatesOfMsf, groupsInOrder, groupsBehind, groupsAreBounded,
+  time, quality, sound, statistics, renditionsChange };
