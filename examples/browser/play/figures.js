@@ -34,6 +34,12 @@ export class Figures {
     const took = now - timestamp;
     if (timestamp >= this.#began && isWallClock(took)) this.#toDecode.add(took / 1000);
   }
+  /** Pictures stop, or begin again: what is from before does not count from now on. */
+  pause(now) {
+    this.#began = now;
+    this.last = undefined;
+    [this.#lately, this.#ahead] = [new Recent(15), new Recent(30)];
+  }
   /** A picture is on the screen. */
   showed(timestamp, now) {
     this.shownCount += 1;

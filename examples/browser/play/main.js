@@ -17,6 +17,11 @@ const canvas = $("picture").transferControlToOffscreen();
 send({ type: "canvas", canvas }, [canvas]);
 send({ type: "port", port: sound.port }, [sound.port]);
 
+/** Nobody looks at a page that is hidden, so it has sound alone. */
+const sight = () => send({ type: "sight", isInSight: !document.hidden });
+document.addEventListener("visibilitychange", sight);
+sight();
+
 // The relay.
 
 /** The relay to use. A fingerprint that the page was given is that of one relay. */
@@ -187,7 +192,8 @@ const HANDLERS = {
   renditions,
   rendition: ({ name, priority, coming }) => {
     const words = coming ? `, then ${coming.name} at ${coming.priority}` : "";
-    $("rendition").textContent = `${name} at priority ${priority}${words}`;
+    $("rendition").textContent = priority === undefined ? `${name}, once the page is in sight`
+      : `${name} at priority ${priority}${words}`;
   },
   notice: ({ words }) => {
     $("notice").hidden = false;

@@ -18,6 +18,8 @@ const GRACE = 15_000;
 const SETTLE = 2_000_000;
 /** A picture that stays for longer than this is told about. */
 const STALL = 2_000_000;
+/** Back in sight, pictures are not shown that are later than this, for so long at most. */
+const [STALE, CATCH_UP] = [100_000, 1_000_000];
 
 /** A rendition of pictures: the track, its decoder, and pictures that wait for their time. */
 class Pictures {
@@ -126,10 +128,16 @@ export class Player {
   #quality = new Quality();
   #sound;
   #shownAt;
+  #isInSight;
+  /** What is to be shown once the page is in sight. */
+  #resting;
+  /** Until then pictures may be too late to be shown. */
+  #catchUp = -Infinity;
   /** `catalog` is the place of the one to read, behind the path. `onEnd` is called when nothing more comes by itself,
    *  as with a catalog that has ended or cannot be had. */
-  constructor({ session, path, catalog, target, port, tell, draw, onEnd }) {
+  constructor({ session, path, catalog, isInSight = true, target, port, tell, draw, onEnd }) {
     Object.assign(this, { session, path, catalog, port, tell, draw, target });
+    this.#isInSight = isInSight;
     const end = (state, words) => {
       if (this.#closed) return;
       this.#say(state, words);
@@ -179,14 +187,39 @@ export class Player {
       this.#sound?.close();
       this.#sound = audioNow && new Sound(this, audioNow);
     }
-    const now = this.video.find((one) => same(one, this.shown?.rendition)) ?? this.video[0];
-    if (!same(now, this.shown?.rendition)) {
-      this.#coming?.close();
-      this.shown?.close();
-      [this.shown, this.#coming] = [now && new Pictures(this, now, PRIORITY.video), undefined];
-      if (now) this.#tellRendition();
-    }
+    const before = this.shown?.rendition ?? this.#resting;
+    const now = this.video.find((one) => same(one, before)) ?? this.video[0];
+    if (!same(now, before)) this.#begin(now);
     this.#say("waiting", `Waiting for the first picture of ${this.path}`);
+  }
+
+  /** Shows a rendition, or none, in place of another. Pictures are for a page that is in sight only. */
+  #begin(rendition) {
+    this.#coming?.close();
+    if (this.shown) this.#letGo();
+    this.#coming = undefined;
+    this.#resting = this.#isInSight ? undefined : rendition;
+    if (rendition && this.#isInSight) this.shown = new Pictures(this, rendition, PRIORITY.video);
+    if (rendition) this.#tellRendition();
+  }
+
+  #letGo() {
+    this.figures.dropped += this.shown.track.groups.dropped;
+    this.figures.bytes += this.shown.track.bytes;
+    this.shown.close();
+    this.shown = undefined;
+  }
+
+  /** Whether the page can be seen. If not there is sound alone; then pictures begin again with the newest group. */
+  set isInSight(isInSight) {
+    if (this.#closed || isInSight === this.#isInSight) return;
+    const [rendition, now] = [this.shown?.rendition ?? this.#resting, wallClock()];
+    this.#isInSight = isInSight;
+    this.#begin(rendition);
+    this.figures.pause(now);
+    this.#quality?.pause();
+    this.#shownAt = now;
+    this.#catchUp = now + CATCH_UP;
   }
 
   set target(milliseconds) { this.clock.target = milliseconds * 1000; }
@@ -217,6 +250,7 @@ export class Player {
   /** A rendition is subscribed to beside the one that is shown, and takes over once it has a picture to show. */
   #go(index) {
     const rendition = this.video[index];
+    if (this.#resting) return this.#begin(rendition);
     if (!this.shown || rendition === (this.#coming ?? this.shown).rendition) return;
     this.#coming?.close();
     this.#coming = undefined;
@@ -229,6 +263,7 @@ export class Player {
   }
 
   #tellRendition() {
+    if (this.#resting) return this.tell({ type: "rendition", name: this.#resting.name });
     const { rendition: { name }, priority } = this.shown;
     const coming = this.#coming && { name: this.#coming.rendition.name, priority: this.#coming.priority };
     this.tell({ type: "rendition", name, priority, coming });
@@ -239,9 +274,7 @@ export class Player {
     if (of !== this.#coming) return;
     of.forget(this.figures.last);
     if (of.ready.length === 0) return;
-    this.figures.dropped += this.shown.track.groups.dropped;
-    this.figures.bytes += this.shown.track.bytes;
-    this.shown.close();
+    this.#letGo();
     [this.shown, this.#coming] = [of, undefined];
     of.prioritize(PRIORITY.video);
     this.#tellRendition();
@@ -249,7 +282,7 @@ export class Player {
 
   /** Without pictures, sound is what plays. */
   soundReady() {
-    if (!this.shown) this.#say("playing", `Playing ${this.path}, which is sound alone`);
+    if (this.video.length === 0) this.#say("playing", `Playing ${this.path}, which is sound alone`);
   }
 
   #adapt(now) {
@@ -270,8 +303,13 @@ export class Player {
     this.#coming?.pump();
     this.#sound?.pump();
     const frame = this.shown?.due(now);
-    if (!frame && this.#shownAt < now - STALL) this.#say("waiting", `Waiting for the next picture of ${this.path}`);
-    if (!frame) return;
+    if (!frame) {
+      const isStalled = this.shown && this.#shownAt < now - STALL;
+      if (isStalled) this.#say("waiting", `Waiting for the next picture of ${this.path}`);
+      return;
+    }
+    if (now < this.#catchUp && now - this.clock.due(frame.timestamp) > STALE) return frame.image.close();
+    this.#catchUp = -Infinity;
     this.#shownAt = now;
     this.draw(frame.image);
     frame.image.close();

@@ -16,6 +16,13 @@ export class Quality {
   #patience = PATIENCE;
   #trial;
 
+  /** There were no pictures for a while, which says nothing of the way. */
+  pause() {
+    this.#points = [];
+    this.#calmSince = undefined;
+    this.#trial = undefined;
+  }
+
   /**
    * `index` of `count` renditions plays, `coming` is that on its way, if one is; `dropped` is the number of groups
    * that were, and `late` how long the picture that is shown has been due.

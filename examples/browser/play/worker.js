@@ -19,6 +19,7 @@ let retry;
 let canvas;
 let port;
 let path;
+let isInSight = true;
 let target = 40;
 /** What the worklet tells of the sound. */
 let heard = { played: 0, gaps: 0, waiting: 0 };
@@ -45,7 +46,7 @@ function play(wait = AGAIN) {
   if (!live.has(path)) return tell({ type: "state", state: "waiting", words: `Waiting for ${path}` });
   // A publisher that ends is announced for a while; another one of the same name may take its place unnoticed.
   const onEnd = () => { retry = setTimeout(play, wait, Math.min(wait * 2, 10 * AGAIN)); };
-  player = new Player({ session, path, catalog: catalogOf(path), target, port, draw, tell, onEnd });
+  player = new Player({ session, path, catalog: catalogOf(path), isInSight, target, port, draw, tell, onEnd });
 }
 
 function stop() {
@@ -137,6 +138,10 @@ const HANDLERS = {
   stop: () => {
     path = undefined;
     stop();
+  },
+  sight: (message) => {
+    ({ isInSight } = message);
+    if (player) player.isInSight = isInSight;
   },
   rendition: ({ name }) => player?.choose(name),
   target: ({ milliseconds }) => {

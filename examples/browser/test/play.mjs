@@ -135,6 +135,62 @@ export const cases = {
     assert.ok(await page.locator("#notice").isHidden(), await page.locator("#notice").textContent());
   }])),
 
+  "a page out of sight": async (test) => {
+    test.moqt("pub", test.url, "demo/hidden", "--format", "test");
+    const page = await open(test, { play: "demo/hidden" });
+    await page.locator("#mute").click();
+    await says(page, "#state", "Playing demo/hidden");
+    await says(page, "#sound-figures", /, [1-9][\d.]* s played/);
+    // Without a screen Chromium hides nothing, not even behind another tab: the page is told what it would see.
+    const look = (visibilityState) => page.evaluate((visibilityState) => {
+      Object.defineProperty(document, "visibilityState", { value: visibilityState, configurable: true });
+      Object.defineProperty(document, "hidden", { value: visibilityState === "hidden", configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, visibilityState);
+    const dropped = () => page.locator("[data-tile=dropped] output").textContent();
+    const [lost, began, first] = [await dropped(), performance.now(), await pictureDrawn(page)];
+    await look("hidden");
+    await says(page, "#rendition", "video, once the page is in sight");
+    const [before, away] = [await figures(page), 3000];
+    await new Promise((resolve) => setTimeout(resolve, away));
+    const after = await figures(page);
+    assert.ok(after.decoded - before.decoded < 15, `${after.decoded - before.decoded} pictures out of sight`);
+    const [heard, played] = ["heard", "played"].map((what) => after[what] - before[what]);
+    test.say(`out of sight for ${away} ms: ${heard.toFixed(1)} s of sound decoded, ${played.toFixed(1)} s played`);
+    // What the device plays has gaps on a machine that has much to do, in sight or not.
+    assert.ok(heard > 0.8 * away / 1000 && played > 1, `${heard} s of sound decoded, ${played} s played`);
+    const bitrate = await page.locator("[data-tile=bitrate] output").textContent();
+    assert.ok(Number.parseFloat(bitrate) < 1000 && bitrate.endsWith("kbit/s"), bitrate);
+
+    // Every picture that the page shows from now on, and when.
+    const seen = page.evaluate((last) => new Promise((resolve) => {
+      const [since, shown] = [performance.now(), []];
+      const look = () => {
+        const [number, now] = [numberOf(document.getElementById("picture")), performance.now() - since];
+        if (number !== last) shown.push({ number, now });
+        last = number;
+        if (now < 2000) requestAnimationFrame(look);
+        else resolve(shown);
+      };
+      look();
+    }), await pictureDrawn(page));
+    await look("visible");
+    const shown = await seen;
+    const { now, number } = shown[0];
+    const newest = first + 30 * (performance.now() - began - 2000 + now) / 1000;
+    test.say(`back after ${away} ms, the first new picture came after ${Math.round(now)} ms`);
+    assert.ok(now < 1000, `the first picture came after ${now} ms`);
+    assert.ok(number > newest - 20, `the first picture was ${number}, of ${newest}`);
+    assert.ok(shown.length > 20, `${shown.length} pictures in what is left of 2 s`);
+    const { toScreen } = await figures(page);
+    const latency = Number.parseInt(await page.locator("[data-tile=latency] output").textContent());
+    test.say(`${latency} ms from glass to glass; to screen: ${toScreen}`);
+    assert.ok(latency < 1000, `${latency} ms`);
+    assert.equal(await dropped(), lost);
+    await says(page, "#rendition", /^video at priority 120$/);
+    assert.ok(await page.locator("#notice").isHidden(), await page.locator("#notice").textContent());
+  },
+
   "a catalog in MSF": async (test) => {
     test.moqt("pub", test.url, "demo/msf", "--format", "test", "--catalog", "msf");
     const opened = performance.now();

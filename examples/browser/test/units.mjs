@@ -250,6 +250,11 @@ function quality() {
   assert.equal(steps(24), 0, "up when it has gone well");
   assert.equal(steps(15, { coming: 0 }), undefined, "a trial takes its time");
   assert.equal(steps(3, { coming: 0 }), 1, "and is given up");
+  state = { index: 0, count: 2, dropped: 9 };
+  const other = new Quality();
+  assert.equal(other.decide({ ...state, now: 0, late: 0 }), undefined);
+  other.pause();
+  assert.equal(other.decide({ ...state, now: 1e6, late: 0, dropped: 20 }), undefined, "a pause is not looked back on");
   const late = { now: 5e6, index: 0, count: 3, dropped: 0, late: 2e6 };
   assert.equal(new Quality().decide(late), 1, "down when it stalls");
 }
@@ -338,8 +343,10 @@ async function playing() {
   const player = new Player({ session, path: "a", catalog: CATALOG, target: 0, tell, draw() {}, onEnd() {} });
   const renditions = [["large", 640, 360], ["small", 320, 180]];
   const video = renditions.map(([name, width, height]) => ({ name, codec: "jpeg", width, height }));
-  (await session.to("a/catalog.json")).give(0, text(writeCatalog({ video })));
-  return { player, session, told, picture: () => writeLoc(Math.round(wallClock()), new Uint8Array(1)) };
+  const audio = [{ name: "sound", codec: "pcm-s16", rate: 48_000, channels: 1 }];
+  (await session.to("a/catalog.json")).give(0, text(writeCatalog({ video, audio })));
+  const frame = (size, age = 0) => writeLoc(Math.round(wallClock() - age), new Uint8Array(size));
+  return { player, session, told, frame, picture: (age) => frame(1, age) };
 }
 
 async function renditionsChange() {
@@ -372,6 +379,42 @@ async function renditionsChange() {
   assert.ok(session.subscriptions.every(({ isCancelled }) => isCancelled));
 }
 
+async function outOfSight() {
+  const { player, session, told, frame, picture } = await playing();
+  const [large, sound] = [await session.to("a/large"), await session.to("a/sound")];
+  const shows = (count) => until(() => player.show() ?? player.figures.shownCount >= count, `picture ${count}`);
+  large.give(7, picture());
+  await shows(1);
+  player.isInSight = false;
+  assert.ok(large.isCancelled && !sound.isCancelled);
+  assert.deepEqual(told.rendition, { type: "rendition", name: "large" });
+  sound.give(0, frame(9600));
+  await until(() => player.figures.soundSeconds === 0.1, "sound goes on, also where nothing asks for pictures");
+  assert.doesNotMatch(told.state.words, /sound alone/);
+  player.choose("small");
+  assert.equal(told.rendition.name, "small");
+  assert.ok(!session.subscriptions.some(({ path }) => path === "a/small"));
+  await new Promise((resolve) => setTimeout(resolve, 400));
+  player.isInSight = true;
+  const small = await session.to("a/small");
+  assert.deepEqual([small.wish.priority, small.wish.order], [120, "descending"]);
+  // A group from when nobody looked.
+  const ages = Array.from({ length: 20 }, (_, at) => 390_000 - at * 10_000);
+  small.give(99, ...ages.map(picture));
+  await until(() => player.show() ?? player.figures.decoded === 21, "all is decoded");
+  assert.equal(player.figures.shownCount, 1, "what is old is not shown");
+  small.give(100, picture());
+  await shows(2);
+  const { dropped, toDecode, latency } = player.report();
+  assert.equal(dropped, 0);
+  assert.equal(toDecode.count, 1);
+  assert.ok(latency < 500, `${latency} ms`);
+  player.isInSight = false;
+  player.close();
+  player.isInSight = true;
+  assert.ok(session.subscriptions.every(({ isCancelled }) => isCancelled));
+}
+
 /** All of them by name. */
 export const units = { containers, catalogs, catalogsOfMsf, updatesOfMsf, groupsInOrder, groupsBehind, groupsAreBounded,
-  time, quality, sound, statistics, renditionsChange };
+  time, quality, sound, statistics, renditionsChange, outOfSight };
