@@ -13,14 +13,18 @@ use moqt_session::{
 };
 use moqt_sim::{Link, Sim, Sink, Tally};
 use moqt_wire::{
-    FrameDecoder, FullTrackName, GroupOrder, GroupSequence, Limits, Message, Priority, StreamDecoder,
-    SubscribeId, Version, frame_header,
+    FrameDecoder, FrameEvent, FullTrackName, GroupOrder, GroupSequence, Limits, Message, Priority,
+    StreamDecoder, SubscribeId, Version, frame_header,
     transfork::{Group, Subscribe},
 };
+
+mod floor;
 
 /// One thing to count.
 struct Part {
     name: &'static str,
+    /// The part that is the least this one could take.
+    floor: Option<&'static str>,
     /// How often a round does it.
     times: u64,
     /// Rounds in which it is done often enough for a count.
@@ -29,16 +33,30 @@ struct Part {
 }
 
 const fn part(name: &'static str, times: u64, rounds: u64, work: fn(u64)) -> Part {
-    Part { name, times, rounds, work }
+    Part { name, floor: None, times, rounds, work }
+}
+
+impl Part {
+    const fn over(self, floor: &'static str) -> Self {
+        Self { floor: Some(floor), ..self }
+    }
 }
 
 const PARTS: &[Part] = &[
-    part("group-header-encode", 1, 1000, group_header_encode),
-    part("group-header-decode", 1, 1000, group_header_decode),
-    part("frame-header-encode", 1, 1000, frame_header_encode),
-    part("frame-decode", 1, 1000, frame_decode),
-    part("subscribe-encode", 1, 1000, subscribe_encode),
-    part("subscribe-decode", 1, 1000, subscribe_decode),
+    part("floor-group-header-encode", 1, 1000, floor::group_header_encode),
+    part("group-header-encode", 1, 1000, group_header_encode).over("floor-group-header-encode"),
+    part("floor-group-header-decode", 1, 1000, floor::group_header_decode),
+    part("group-header-decode", 1, 1000, group_header_decode).over("floor-group-header-decode"),
+    part("floor-frame-header-encode", 1, 1000, floor::frame_header_encode),
+    part("frame-header-encode", 1, 1000, frame_header_encode).over("floor-frame-header-encode"),
+    part("floor-frame-header-decode", FRAMES_OF_GROUP, 100, floor_frame_header_decode),
+    part("frame-header-decode", FRAMES_OF_GROUP, 100, frame_header_decode).over("floor-frame-header-decode"),
+    part("floor-frame-decode", 1, 1000, floor_frame_decode),
+    part("frame-decode", 1, 1000, frame_decode).over("floor-frame-decode"),
+    part("floor-subscribe-encode", 1, 1000, floor_subscribe_encode),
+    part("subscribe-encode", 1, 1000, subscribe_encode).over("floor-subscribe-encode"),
+    part("floor-subscribe-decode", 1, 1000, floor_subscribe_decode),
+    part("subscribe-decode", 1, 1000, subscribe_decode).over("floor-subscribe-decode"),
     part("frame-append", FRAMES_OF_GROUP, 100, frame_append),
     part("fan-out-frame", SUBSCRIBERS * FRAMES_OF_GROUP, 10, fan_out_frames),
     part("fan-out-group", SUBSCRIBERS, 200, fan_out_groups),
@@ -53,7 +71,9 @@ fn main() {
     let part = name.and_then(|name| PARTS.iter().find(|part| part.name == name));
     match (part, args.next().and_then(|rounds| rounds.parse().ok())) {
         (Some(part), Some(rounds)) => (part.work)(rounds),
-        _ => PARTS.iter().for_each(|part| println!("{} {} {}", part.name, part.times, part.rounds)),
+        _ => PARTS.iter().for_each(|part| {
+            println!("{} {} {} {}", part.name, part.times, part.rounds, part.floor.unwrap_or("-"));
+        }),
     }
 }
 
@@ -72,7 +92,7 @@ fn group_header_decode(rounds: u64) {
     let mut decoder = StreamDecoder::new(Version::TRANSFORK_04.spec(), Limits::default());
     for _ in 0..rounds {
         decoder.push(black_box(&bytes).clone());
-        black_box(decoder.next::<Group>()).unwrap().unwrap();
+        black_box(&decoder.next::<Group>().unwrap().unwrap());
     }
 }
 
@@ -85,14 +105,51 @@ fn frame_header_encode(rounds: u64) {
     }
 }
 
+/// A group of frames without payload.
+fn headers() -> Bytes {
+    b"\x00".repeat(usize::try_from(FRAMES_OF_GROUP).unwrap()).into()
+}
+
+fn floor_frame_header_decode(rounds: u64) {
+    floor::frame_header_decode(rounds, &headers());
+}
+
+fn frame_header_decode(rounds: u64) {
+    let headers = headers();
+    let mut frames = FrameDecoder::new(Limits::default());
+    for _ in 0..rounds {
+        frames.push(black_box(&headers).clone());
+        take(&mut frames);
+    }
+}
+
+/// Takes what there is, as whoever puts frames into a group does.
+fn take(frames: &mut FrameDecoder) {
+    while let Some(event) = frames.next().unwrap() {
+        match event {
+            FrameEvent::Begin { size } => {
+                black_box(size);
+            }
+            FrameEvent::Payload(payload) => drop(black_box(payload)),
+            FrameEvent::End => {}
+        }
+    }
+}
+
+fn frame() -> Bytes {
+    Bytes::from([&b"\x43\xe8"[..], &[0; 1000]].concat())
+}
+
+fn floor_frame_decode(rounds: u64) {
+    floor::frame_decode(rounds, &frame());
+}
+
 fn frame_decode(rounds: u64) {
-    let frame = Bytes::from([&b"\x43\xe8"[..], &[0; 1000]].concat());
+    let frame = frame();
     let mut frames = FrameDecoder::new(Limits::default());
     for _ in 0..rounds {
         frames.push(black_box(&frame).clone());
-        while let Some(event) = frames.next().unwrap() {
-            black_box(event);
-        }
+        take(&mut frames);
     }
 }
 
@@ -108,6 +165,18 @@ fn subscribe() -> Subscribe {
     }
 }
 
+fn subscribe_bytes() -> Bytes {
+    subscribe().to_bytes(Version::TRANSFORK_04.spec()).unwrap()
+}
+
+fn floor_subscribe_encode(rounds: u64) {
+    floor::subscribe_encode(rounds, &subscribe_bytes());
+}
+
+fn floor_subscribe_decode(rounds: u64) {
+    floor::subscribe_decode(rounds, &subscribe_bytes());
+}
+
 fn subscribe_encode(rounds: u64) {
     let (subscribe, mut out) = (subscribe(), BytesMut::with_capacity(256));
     for _ in 0..rounds {
@@ -118,11 +187,11 @@ fn subscribe_encode(rounds: u64) {
 }
 
 fn subscribe_decode(rounds: u64) {
-    let bytes = subscribe().to_bytes(Version::TRANSFORK_04.spec()).unwrap();
+    let bytes = subscribe_bytes();
     let mut decoder = StreamDecoder::new(Version::TRANSFORK_04.spec(), Limits::default());
     for _ in 0..rounds {
         decoder.push(black_box(&bytes).clone());
-        black_box(decoder.next::<Subscribe>()).unwrap().unwrap();
+        black_box(&decoder.next::<Subscribe>().unwrap().unwrap());
     }
 }
 

@@ -71,13 +71,13 @@ pub(crate) fn run(write: bool) -> Result<()> {
     let before = if stored.exists() { read(&stored)? } else { Baseline::default() };
     let (rustc, target) = compiler()?;
     let mut now = Baseline { rustc, target, counts: BTreeMap::new() };
-    println!("\n{:<24} {:>12} {:>12}  change, by {STORED}", "instructions each time", "before", "now");
+    println!(
+        "\n{:<28} {:>10} {:>10} {:>8}  change, by {STORED}",
+        "instructions each time", "before", "now", "x floor"
+    );
     let mut rose = Vec::new();
     for line in shell::output(&mut Command::new(&program))?.lines() {
-        let mut words = line.split(' ');
-        let (Some(part), Some(times), Some(rounds)) =
-            (words.next(), number(words.next()), number(words.next()))
-        else {
+        let Some(Part { part, times, rounds, floor }) = Part::of(line) else {
             bail!("{}: {line:?} is no part", program.display());
         };
         let (once, twice) = (count(&program, part, rounds)?, count(&program, part, 2 * rounds)?);
@@ -85,7 +85,9 @@ pub(crate) fn run(write: bool) -> Result<()> {
         let known = before.counts.get(part).copied();
         let change = Change::of(each, known);
         let known = known.map_or("-".to_owned(), |known| format!("{known:.1}"));
-        println!("{part:<24} {known:>12} {each:>12.1}  {}", change.words());
+        let ratio = floor.and_then(|floor| now.counts.get(floor)).map(|floor| each / floor);
+        let ratio = ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
+        println!("{part:<28} {known:>10} {each:>10.1} {ratio:>8}  {}", change.words());
         if change.rose() {
             rose.push(part.to_owned());
         }
@@ -113,8 +115,24 @@ pub(crate) fn run(write: bool) -> Result<()> {
     Ok(())
 }
 
-fn number(word: Option<&str>) -> Option<u64> {
-    word?.parse().ok()
+/// One line of what the program does: `frame-decode 1 1000 floor-frame-decode`, the last `-` where there is no floor.
+#[derive(Debug, PartialEq)]
+struct Part<'a> {
+    part: &'a str,
+    /// How often a round does it.
+    times: u64,
+    rounds: u64,
+    /// An earlier part, the least that this one could take.
+    floor: Option<&'a str>,
+}
+
+impl<'a> Part<'a> {
+    fn of(line: &'a str) -> Option<Self> {
+        let mut words = line.split(' ');
+        let mut next = || words.next();
+        let (part, times, rounds) = (next()?, next()?.parse().ok()?, next()?.parse().ok()?);
+        Some(Self { part, times, rounds, floor: next().filter(|floor| *floor != "-") })
+    }
 }
 
 fn read(path: &Path) -> Result<Baseline> {
@@ -171,6 +189,14 @@ mod tests {
         let said = "==7== Events    : Ir\n==7== Collected : 1234567\n==7== \n==7== I refs: 1,234,567\n";
         assert_eq!(collected(said), Some(1_234_567));
         assert_eq!(collected("==7== I refs: 1,234,567\n"), None);
+    }
+
+    #[test]
+    fn a_part_names_its_floor_if_it_has_one() {
+        let part = |floor| Part { part: "decode", times: 1, rounds: 1000, floor };
+        assert_eq!(Part::of("decode 1 1000 floor-decode"), Some(part(Some("floor-decode"))));
+        assert_eq!(Part::of("decode 1 1000 -"), Some(part(None)));
+        assert_eq!(Part::of("decode 1 often -"), None);
     }
 
     #[test]
