@@ -1,6 +1,8 @@
 //! Reading a message out of bytes of which more may still come.
 
-use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+
+use bytes::{Buf as _, Bytes, BytesMut};
 
 use crate::error::DecodeErrorKind;
 use crate::varint;
@@ -20,6 +22,9 @@ impl From<DecodeErrorKind> for ReadError {
     }
 }
 
+/// The chunk of a cursor without chunks.
+static NOTHING: Bytes = Bytes::new();
+
 /// A position in buffered chunks, with a bound on how far it may go.
 ///
 /// A cursor only looks: the bytes stay where they are until the owner of the chunks takes
@@ -27,11 +32,14 @@ impl From<DecodeErrorKind> for ReadError {
 /// attempt starts from a new one.
 #[derive(Clone, Debug)]
 pub struct Cursor<'a> {
-    /// The first chunk has been read up to `offset`.
-    chunks: &'a [Bytes],
-    offset: usize,
-    position: usize,
-    remaining: usize,
+    /// What comes next: the rest of `chunk`, as far as the limit allows.
+    head: &'a [u8],
+    chunk: &'a Bytes,
+    /// The chunks after that.
+    behind: &'a [Bytes],
+    /// The position at the end of `head`.
+    end: usize,
+    total: usize,
     limit: usize,
     needed: usize,
     stalled_at: &'static str,
@@ -40,18 +48,27 @@ pub struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     /// Reads `chunks` in order, and refuses to go beyond `limit` bytes.
     pub fn new(chunks: &'a [Bytes], limit: usize) -> Self {
-        let remaining = chunks.iter().map(Bytes::len).sum();
-        Self { chunks, offset: 0, position: 0, remaining, limit, needed: 0, stalled_at: "" }
+        let total = chunks.iter().map(Bytes::len).sum();
+        let (chunk, behind) = chunks.split_first().unwrap_or((&NOTHING, &[]));
+        Self::over(chunk, behind, total, limit)
+    }
+
+    /// Reads `chunk` and those `behind` it, `total` bytes together.
+    #[inline]
+    pub(crate) fn over(chunk: &'a Bytes, behind: &'a [Bytes], total: usize, limit: usize) -> Self {
+        let head = chunk.get(..limit).unwrap_or(chunk);
+        Self { head, chunk, behind, end: head.len(), total, limit, needed: 0, stalled_at: "" }
     }
 
     /// How many bytes have been read.
+    #[inline]
     pub fn position(&self) -> usize {
-        self.position
+        self.end - self.head.len()
     }
 
     /// How many buffered bytes have not been read.
     pub fn remaining(&self) -> usize {
-        self.remaining
+        self.total - self.position()
     }
 
     /// After [`ReadError::More`]: with fewer bytes than this, counted from the start, the same read fails again.
@@ -73,11 +90,15 @@ impl<'a> Cursor<'a> {
     /// # Errors
     ///
     /// [`ReadError::More`] when there is none; [`DecodeErrorKind::TooLarge`] at the limit.
+    #[inline]
     pub fn u8(&mut self) -> Result<u8, ReadError> {
-        self.require(1)?;
-        let byte = self.peek_u8().ok_or(ReadError::More)?;
-        self.advance(1);
-        Ok(byte)
+        if self.head.is_empty() {
+            self.require(1)?;
+            self.enter_next();
+        }
+        let (byte, rest) = self.head.split_first().ok_or(ReadError::More)?;
+        self.head = rest;
+        Ok(*byte)
     }
 
     /// Reads an integer in QUIC's form, of any length.
@@ -85,24 +106,24 @@ impl<'a> Cursor<'a> {
     /// # Errors
     ///
     /// [`ReadError::More`] when it is not all there; [`DecodeErrorKind::TooLarge`] beyond the limit.
+    #[inline]
     pub fn varint(&mut self) -> Result<u64, ReadError> {
-        self.require(1)?;
-        if let Some((value, len)) =
-            self.chunks.first().and_then(|chunk| varint::peek(chunk.get(self.offset..)?))
-        {
-            self.require(len)?;
-            self.advance(len);
-            return Ok(value);
-        }
-        let first = self.peek_u8().ok_or(ReadError::More)?;
-        let len = varint::len_from_first(first);
-        self.require(len)?;
-        self.advance(1);
-        let mut value = varint::value_of_first(first);
-        for _ in 1..len {
-            value = value << 8 | u64::from(self.u8()?);
-        }
+        let Some((value, rest)) = varint::split(self.head) else { return self.varint_across() };
+        self.head = rest;
         Ok(value)
+    }
+
+    /// [`varint`](Self::varint) byte by byte, where the chunk or the limit ends inside it.
+    #[cold]
+    fn varint_across(&mut self) -> Result<u64, ReadError> {
+        self.require(1)?;
+        let len = varint::len_from_first(self.clone().u8()?);
+        self.require(len)?;
+        let mut bytes = [0; varint::MAX_LEN];
+        for byte in bytes.iter_mut().take(len) {
+            *byte = self.u8()?;
+        }
+        varint::split(&bytes).map(|(value, _)| value).ok_or(ReadError::More)
     }
 
     /// Reads `len` bytes: a slice of the chunk when they lie in one, a copy otherwise.
@@ -113,23 +134,33 @@ impl<'a> Cursor<'a> {
     /// Nothing is allocated in either case.
     pub fn bytes(&mut self, len: usize) -> Result<Bytes, ReadError> {
         self.require(len)?;
-        self.skip_finished();
-        let end = self.offset.saturating_add(len);
-        if let Some(chunk) = self.chunks.first().filter(|chunk| end <= chunk.len()) {
-            let bytes = chunk.slice(self.offset..end);
-            self.advance(len);
-            return Ok(bytes);
+        if self.head.is_empty() {
+            self.enter_next();
+        }
+        if let Some((bytes, rest)) = self.head.split_at_checked(len) {
+            self.head = rest;
+            return Ok(self.chunk.slice_ref(bytes));
         }
         let mut copy = BytesMut::with_capacity(len);
         while copy.len() < len {
-            let rest =
-                self.chunks.first().and_then(|chunk| chunk.get(self.offset..)).ok_or(ReadError::More)?;
-            let part = rest.get(..len - copy.len()).unwrap_or(rest);
-            copy.extend_from_slice(part);
-            self.advance(part.len());
-            self.skip_finished();
+            copy.extend_from_slice(self.take(len - copy.len()));
+            self.enter_next();
         }
         Ok(copy.freeze())
+    }
+
+    /// What is known to come next without looking into another chunk.
+    #[inline]
+    pub(crate) fn head(&self) -> &'a [u8] {
+        self.head
+    }
+
+    /// Takes the first `len` bytes of [`head`](Self::head), or all of it.
+    #[inline]
+    pub(crate) fn take(&mut self, len: usize) -> &'a [u8] {
+        let (taken, rest) = self.head.split_at(len.min(self.head.len()));
+        self.head = rest;
+        taken
     }
 
     /// Reads a length and that many bytes, at most `limit`.
@@ -147,6 +178,7 @@ impl<'a> Cursor<'a> {
     /// # Errors
     ///
     /// [`DecodeErrorKind::TooLarge`] above `limit`.
+    #[inline]
     pub fn size(&mut self, limit: usize) -> Result<usize, ReadError> {
         let value = self.varint()?;
         usize::try_from(value)
@@ -157,36 +189,69 @@ impl<'a> Cursor<'a> {
 
     /// Makes sure that `len` bytes are there and within the limit.
     fn require(&mut self, len: usize) -> Result<(), ReadError> {
-        let end = self.position.saturating_add(len);
+        let end = self.position().saturating_add(len);
         if end > self.limit {
             return Err(DecodeErrorKind::TooLarge { value: end as u64, limit: self.limit as u64 }.into());
         }
-        if len > self.remaining {
+        if end > self.total {
             self.needed = end;
             return Err(ReadError::More);
         }
         Ok(())
     }
 
-    fn peek_u8(&mut self) -> Option<u8> {
-        self.skip_finished();
-        self.chunks.first()?.get(self.offset).copied()
-    }
-
-    /// Moves over `len` bytes; the caller has made sure that they lie in the current chunk.
-    fn advance(&mut self, len: usize) {
-        self.offset += len;
-        self.position += len;
-        self.remaining -= len;
-    }
-
-    fn skip_finished(&mut self) {
-        while let Some((first, rest)) = self.chunks.split_first() {
-            if self.offset < first.len() {
-                return;
-            }
-            self.offset = 0;
-            self.chunks = rest;
+    /// Goes on to the next chunk that is not empty, if there is one.
+    #[cold]
+    fn enter_next(&mut self) {
+        while self.head.is_empty()
+            && let Some((chunk, behind)) = self.behind.split_first()
+        {
+            (self.chunk, self.behind) = (chunk, behind);
+            self.head = chunk.get(..self.limit - self.end).unwrap_or(chunk);
+            self.end += self.head.len();
         }
     }
+}
+
+/// Takes `len` bytes off `front` and the chunks behind it; the caller has made sure that they are there.
+#[inline]
+pub(crate) fn consume(front: &mut Bytes, behind: &mut VecDeque<Bytes>, mut len: usize) {
+    while len > 0 {
+        if len < front.len() {
+            return front.advance(len);
+        }
+        len -= next_chunk(front, behind).len();
+    }
+}
+
+/// Takes `front`, and makes the chunk behind it the front.
+#[inline]
+pub(crate) fn next_chunk(front: &mut Bytes, behind: &mut VecDeque<Bytes>) -> Bytes {
+    std::mem::replace(front, behind.pop_front().unwrap_or_default())
+}
+
+/// A few bytes that are cloned and split at no further cost.
+struct Few {
+    bytes: [u8; Self::MOST],
+    len: usize,
+}
+
+impl Few {
+    const MOST: usize = 48;
+}
+
+impl AsRef<[u8]> for Few {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// Copies bytes that are going to be split: few of them into one allocation with their reference count, which `Bytes`
+/// otherwise allocates once there is a second handle.
+#[inline]
+pub(crate) fn shared(bytes: &[u8]) -> Bytes {
+    let mut few = Few { bytes: [0; Few::MOST], len: bytes.len() };
+    let Some(room) = few.bytes.get_mut(..bytes.len()) else { return Bytes::copy_from_slice(bytes) };
+    room.copy_from_slice(bytes);
+    Bytes::from_owner(few)
 }

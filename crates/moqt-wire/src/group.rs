@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-use crate::cursor::{Cursor, ReadError};
+use crate::cursor;
 use crate::error::{DecodeError, DecodeErrorKind};
 use crate::limits::Limits;
 use crate::varint::{self, VarInt};
@@ -33,7 +33,9 @@ pub enum FrameEvent {
 #[derive(Clone, Debug)]
 pub struct FrameDecoder {
     frame_bytes: u64,
-    /// Never holds an empty chunk.
+    /// What comes next; empty only if there is nothing.
+    front: Bytes,
+    /// The chunks after that, none of them empty.
     chunks: VecDeque<Bytes>,
     state: State,
 }
@@ -49,12 +51,16 @@ enum State {
 impl FrameDecoder {
     /// Starts at the first frame, after the header of the stream.
     pub fn new(limits: Limits) -> Self {
-        Self { frame_bytes: limits.frame_bytes, chunks: VecDeque::new(), state: State::Header }
+        let (front, chunks) = Default::default();
+        Self { frame_bytes: limits.frame_bytes, front, chunks, state: State::Header }
     }
 
     /// Adds what the transport received next.
+    #[inline]
     pub fn push(&mut self, chunk: Bytes) {
-        if !chunk.is_empty() {
+        if self.front.is_empty() {
+            self.front = chunk;
+        } else if !chunk.is_empty() {
             self.chunks.push_back(chunk);
         }
     }
@@ -65,6 +71,7 @@ impl FrameDecoder {
     ///
     /// [`DecodeErrorKind::TooLarge`] for a frame beyond [`Limits::frame_bytes`], before any of its payload.
     #[expect(clippy::should_implement_trait, reason = "`None` is a pause here, not the end")]
+    #[inline]
     pub fn next(&mut self) -> Result<Option<FrameEvent>, DecodeError> {
         match self.state {
             State::Header => self.header(),
@@ -83,7 +90,7 @@ impl FrameDecoder {
     /// [`DecodeErrorKind::WrongSize`] inside a payload, [`DecodeErrorKind::Truncated`] inside a header.
     pub fn finish(&self) -> Result<(), DecodeError> {
         match self.state {
-            State::Header | State::Payload(0) if self.chunks.is_empty() => Ok(()),
+            State::Header | State::Payload(0) if self.front.is_empty() => Ok(()),
             State::Header => Err(error("size", DecodeErrorKind::Truncated)),
             State::Payload(_) => Err(error("payload", DecodeErrorKind::WrongSize)),
         }
@@ -91,48 +98,59 @@ impl FrameDecoder {
 
     /// Whether the stream stands between two frames with nothing buffered.
     pub fn is_empty(&self) -> bool {
-        self.state == State::Header && self.chunks.is_empty()
+        self.state == State::Header && self.front.is_empty()
     }
 
+    /// The header where it lies in one chunk with something after it, which is nearly always.
+    #[inline]
     fn header(&mut self) -> Result<Option<FrameEvent>, DecodeError> {
-        let Some((size, len)) = self.peek_size() else { return Ok(None) };
+        match varint::peek(&self.front) {
+            Some((size, len)) if len < self.front.len() && size <= self.frame_bytes => {
+                self.front.advance(len);
+                self.state = State::Payload(size);
+                Ok(Some(FrameEvent::Begin { size }))
+            }
+            _ if self.front.is_empty() => Ok(None),
+            _ => self.header_across(),
+        }
+    }
+
+    /// The header wherever it lies.
+    #[cold]
+    fn header_across(&mut self) -> Result<Option<FrameEvent>, DecodeError> {
+        let Some((size, len)) = self.peek_across() else { return Ok(None) };
         if size > self.frame_bytes {
             return Err(error("size", DecodeErrorKind::TooLarge { value: size, limit: self.frame_bytes }));
         }
-        self.consume(len);
+        cursor::consume(&mut self.front, &mut self.chunks, len);
         self.state = State::Payload(size);
         Ok(Some(FrameEvent::Begin { size }))
     }
 
-    /// The integer at the front and its length.
-    fn peek_size(&mut self) -> Option<(u64, usize)> {
-        if let Some(found) = varint::peek(self.chunks.front()?) {
-            return Some(found);
+    /// The integer at the start and its length.
+    fn peek_across(&self) -> Option<(u64, usize)> {
+        let (mut header, mut len) = ([0; varint::MAX_LEN], 0);
+        for (to, from) in header.iter_mut().zip(self.front.iter().chain(self.chunks.iter().flatten())) {
+            *to = *from;
+            len += 1;
         }
-        let mut cursor = Cursor::new(self.chunks.make_contiguous(), varint::MAX_LEN);
-        match cursor.varint() {
-            Ok(size) => Some((size, cursor.position())),
-            Err(ReadError::More | ReadError::Invalid(_)) => None,
-        }
+        varint::peek(header.get(..len)?)
     }
 
+    #[inline]
     fn payload(&mut self, left: u64) -> Option<FrameEvent> {
-        let chunk = self.chunks.front_mut()?;
-        let take = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
-        let payload = if take < chunk.len() { chunk.split_to(take) } else { self.chunks.pop_front()? };
-        self.state = State::Payload(left - take as u64);
-        Some(FrameEvent::Payload(payload))
-    }
-
-    fn consume(&mut self, mut len: usize) {
-        while let Some(chunk) = self.chunks.front_mut() {
-            if len < chunk.len() {
-                chunk.advance(len);
-                return;
-            }
-            len -= chunk.len();
-            self.chunks.pop_front();
+        let len = usize::try_from(left).unwrap_or(usize::MAX).min(self.front.len());
+        if len == 0 {
+            return None;
         }
+        let whole = len == self.front.len();
+        let payload = if whole {
+            cursor::next_chunk(&mut self.front, &mut self.chunks)
+        } else {
+            self.front.split_to(len)
+        };
+        self.state = State::Payload(left - len as u64);
+        Some(FrameEvent::Payload(payload))
     }
 }
 
@@ -147,6 +165,7 @@ impl Extend<Bytes> for FrameDecoder {
 /// # Panics
 ///
 /// When `size` is above [`varint::MAX`], which no payload in memory and no decoded size can be.
+#[inline]
 pub fn frame_header(size: u64, out: &mut BytesMut) {
     VarInt::new(size).expect("a frame has fewer than 2^62 bytes").put(out);
 }

@@ -49,6 +49,7 @@ pub trait Message: Sized + Clone + fmt::Debug + PartialEq {
     ///
     /// [`EncodeErrorKind::Unsupported`] when the version has no such message, and whatever a field that cannot
     /// be written says. `out` is as before then.
+    #[inline]
     fn encode(&self, spec: &Spec, out: &mut BytesMut) -> Result<(), EncodeError> {
         if !Self::KIND.exists_in(spec) {
             let kind = EncodeErrorKind::Unsupported { version: spec.version };
@@ -108,6 +109,7 @@ macro_rules! message {
         impl $crate::message::Message for $name {
             const KIND: $crate::message::MessageKind = message_kind!($name $family $($feature)?);
 
+            #[inline]
             fn encode_fields(
                 &self,
                 spec: &$crate::version::Spec,
@@ -118,6 +120,7 @@ macro_rules! message {
                 Ok(())
             }
 
+            #[inline]
             fn decode(
                 spec: &$crate::version::Spec,
                 limits: &$crate::limits::Limits,

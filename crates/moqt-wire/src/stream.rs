@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
-use crate::cursor::{Cursor, ReadError};
+use crate::cursor::{self, Cursor, ReadError};
 use crate::error::{DecodeError, DecodeErrorKind};
 use crate::limits::Limits;
 use crate::message::Message;
@@ -24,7 +24,9 @@ const MANY_CHUNKS: usize = 8;
 pub struct StreamDecoder {
     spec: &'static Spec,
     limits: Limits,
-    /// Never holds an empty chunk.
+    /// What comes next, if anything is buffered.
+    front: Bytes,
+    /// The chunks after that, none of them empty.
     chunks: VecDeque<Bytes>,
     buffered: usize,
     waiting: Option<Waiting>,
@@ -42,7 +44,8 @@ struct Waiting {
 impl StreamDecoder {
     /// Starts at the beginning of a stream.
     pub fn new(spec: &'static Spec, limits: Limits) -> Self {
-        Self { spec, limits, chunks: VecDeque::new(), buffered: 0, waiting: None }
+        let (front, chunks) = Default::default();
+        Self { spec, limits, front, chunks, buffered: 0, waiting: None }
     }
 
     /// Changes how the messages from here on are read; the handshake is the same in all versions of a family.
@@ -57,8 +60,12 @@ impl StreamDecoder {
     }
 
     /// Adds what the transport received next.
+    #[inline]
     pub fn push(&mut self, chunk: Bytes) {
-        if !chunk.is_empty() {
+        if self.buffered == 0 {
+            self.buffered = chunk.len();
+            self.front = chunk;
+        } else if !chunk.is_empty() {
             self.buffered += chunk.len();
             self.chunks.push_back(chunk);
             self.merge();
@@ -72,6 +79,7 @@ impl StreamDecoder {
     /// The bytes are not a message `M` of this version, or it goes beyond the [`Limits`]; that it does so is
     /// known before the bytes have come.
     #[expect(clippy::should_implement_trait, reason = "the type of the message is the caller's to say")]
+    #[inline]
     pub fn next<M: Message>(&mut self) -> Result<Option<M>, DecodeError> {
         self.attempt(M::NAME, |spec, limits, cursor| M::decode(spec, limits, cursor))
     }
@@ -135,12 +143,14 @@ impl StreamDecoder {
     /// Takes the bytes that no message has consumed, as the chunks they came in; for the
     /// [`FrameDecoder`](crate::FrameDecoder) that reads the rest of the stream.
     pub fn take_rest(&mut self) -> impl Iterator<Item = Bytes> + use<> {
+        let front = (self.buffered > 0).then(|| std::mem::take(&mut self.front));
         self.buffered = 0;
         self.waiting = None;
-        std::mem::take(&mut self.chunks).into_iter()
+        front.into_iter().chain(std::mem::take(&mut self.chunks))
     }
 
     /// Reads one thing called `message`, and consumes its bytes if it is all there.
+    #[inline]
     fn attempt<T>(
         &mut self,
         message: &'static str,
@@ -149,23 +159,29 @@ impl StreamDecoder {
         if self.waiting.as_ref().is_some_and(|w| w.message == message && self.buffered < w.needed) {
             return Ok(None);
         }
-        let mut cursor = Cursor::new(self.chunks.make_contiguous(), self.limits.message_bytes);
-        let outcome = read(self.spec, &self.limits, &mut cursor)?;
-        let consumed = cursor.position();
-        if outcome.is_none() {
-            let (field, needed) = (cursor.stalled_at(), cursor.needed());
-            self.waiting = Some(Waiting { message, field, needed });
-        } else {
-            self.waiting = None;
-            self.consume(consumed);
+        let behind: &[Bytes] = if self.chunks.is_empty() { &[] } else { self.chunks.make_contiguous() };
+        let mut cursor = Cursor::over(&self.front, behind, self.buffered, self.limits.message_bytes);
+        let outcome = read(self.spec, &self.limits, &mut cursor);
+        match outcome {
+            Ok(Some(_)) => {
+                let consumed = cursor.position();
+                self.waiting = None;
+                self.consume(consumed);
+            }
+            Ok(None) => {
+                let (field, needed) = (cursor.stalled_at(), cursor.needed());
+                self.waiting = Some(Waiting { message, field, needed });
+            }
+            Err(_) => {}
         }
-        Ok(outcome)
+        outcome
     }
 
     /// Keeps the number of chunks small when a peer sends a message in crumbs.
     ///
     /// Each chunk keeps the whole packet alive that it came in. Joining neighbours of like size leaves few
     /// chunks, and copies each byte only a few times.
+    #[cold]
     fn merge(&mut self) {
         while self.chunks.len() > MANY_CHUNKS {
             let (Some(last), Some(before)) = (self.chunks.pop_back(), self.chunks.pop_back()) else { return };
@@ -181,15 +197,9 @@ impl StreamDecoder {
         }
     }
 
-    fn consume(&mut self, mut len: usize) {
+    #[inline]
+    fn consume(&mut self, len: usize) {
         self.buffered -= len;
-        while let Some(chunk) = self.chunks.front_mut() {
-            if len < chunk.len() {
-                chunk.advance(len);
-                return;
-            }
-            len -= chunk.len();
-            self.chunks.pop_front();
-        }
+        cursor::consume(&mut self.front, &mut self.chunks, len);
     }
 }

@@ -33,6 +33,7 @@ impl VarInt {
     pub const MAX: Self = Self(MAX);
 
     /// Wraps `value`, or gives `None` when it is above [`MAX`].
+    #[inline]
     pub const fn new(value: u64) -> Option<Self> {
         if value <= MAX { Some(Self(value)) } else { None }
     }
@@ -44,6 +45,7 @@ impl VarInt {
 
     /// How many bytes the shortest form takes.
     #[expect(clippy::len_without_is_empty, reason = "an integer is never empty")]
+    #[inline]
     pub const fn len(self) -> usize {
         match self.0 {
             0..0x40 => 1,
@@ -54,6 +56,7 @@ impl VarInt {
     }
 
     /// How many bytes are sent: the fewest, unless a test wants more.
+    #[inline]
     fn sent_len(self) -> usize {
         #[cfg(test)]
         return self.len().max(LEAST_LEN.get());
@@ -62,11 +65,21 @@ impl VarInt {
     }
 
     /// Writes the shortest form.
+    #[inline]
     pub fn put(self, out: &mut BytesMut) {
         #[expect(clippy::cast_possible_truncation, reason = "the length was chosen by the value")]
         match self.sent_len() {
             1 => out.put_u8(self.0 as u8),
             2 => out.put_u16(self.0 as u16 | 0x4000),
+            _ => self.put_wide(out),
+        }
+    }
+
+    /// Writes one of the two longest forms; apart, so that the short ones are small enough to be inlined.
+    #[inline(never)]
+    fn put_wide(self, out: &mut BytesMut) {
+        #[expect(clippy::cast_possible_truncation, reason = "the length was chosen by the value")]
+        match self.sent_len() {
             4 => out.put_u32(self.0 as u32 | 0x8000_0000),
             _ => out.put_u64(self.0 | 0xc000_0000_0000_0000),
         }
@@ -94,6 +107,7 @@ impl From<u32> for VarInt {
 impl TryFrom<u64> for VarInt {
     type Error = EncodeErrorKind;
 
+    #[inline]
     fn try_from(value: u64) -> Result<Self, Self::Error> {
         Self::new(value).ok_or(EncodeErrorKind::TooLarge { value, limit: MAX })
     }
@@ -116,6 +130,7 @@ impl fmt::Display for VarInt {
 /// # Errors
 ///
 /// [`EncodeErrorKind::TooLarge`] above [`MAX`]; nothing is written then.
+#[inline]
 pub fn put(value: u64, out: &mut BytesMut) -> Result<(), EncodeErrorKind> {
     VarInt::try_from(value).map(|value| value.put(out))
 }
@@ -123,26 +138,33 @@ pub fn put(value: u64, out: &mut BytesMut) -> Result<(), EncodeErrorKind> {
 /// Reads the integer at the start of `bytes`: its value and how many bytes it took.
 ///
 /// `None` when there are too few bytes to tell.
+#[inline]
 pub fn peek(bytes: &[u8]) -> Option<(u64, usize)> {
-    let first = *bytes.first()?;
-    let len = len_from_first(first);
-    let value = match len {
-        1 => u64::from(first),
-        2 => u64::from(u16::from_be_bytes(*bytes.first_chunk()?) & 0x3fff),
-        4 => u64::from(u32::from_be_bytes(*bytes.first_chunk()?) & 0x3fff_ffff),
-        _ => u64::from_be_bytes(*bytes.first_chunk()?) & MAX,
-    };
-    Some((value, len))
+    split(bytes).map(|(value, rest)| (value, bytes.len() - rest.len()))
+}
+
+/// Reads the integer at the start of `bytes`: its value and what follows it.
+#[inline]
+pub(crate) fn split(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (first, rest) = bytes.split_first()?;
+    if *first < 0x40 {
+        return Some((u64::from(*first), rest));
+    }
+    Some(match *first >> 6 {
+        1 => bytes
+            .split_first_chunk()
+            .map(|(all, rest)| (u64::from(u16::from_be_bytes(*all) & 0x3fff), rest))?,
+        2 => bytes
+            .split_first_chunk()
+            .map(|(all, rest)| (u64::from(u32::from_be_bytes(*all) & 0x3fff_ffff), rest))?,
+        _ => bytes.split_first_chunk().map(|(all, rest)| (u64::from_be_bytes(*all) & MAX, rest))?,
+    })
 }
 
 /// How many bytes an integer takes whose first byte is `first`.
+#[inline]
 pub const fn len_from_first(first: u8) -> usize {
     1 << (first >> 6)
-}
-
-/// The part of the value that stands in the first byte.
-pub(crate) const fn value_of_first(first: u8) -> u64 {
-    (first & 0x3f) as u64
 }
 
 #[cfg(test)]

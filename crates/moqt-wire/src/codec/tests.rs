@@ -183,6 +183,43 @@ fn a_read_name_does_not_keep_the_receive_buffer() {
     }
 }
 
+#[test]
+fn a_name_of_any_length_comes_back() {
+    for (version, len) in Version::ALL.into_iter().flat_map(|v| (0..1000).step_by(7).map(move |len| (v, len)))
+    {
+        let name = FullTrackName::from_parts(["cam".to_owned(), "x".repeat(len)]).unwrap();
+        let bytes = written(version, name.clone()).unwrap();
+        assert_eq!(read(version, &Limits::default(), &bytes), Ok(name), "{version} {len}");
+    }
+}
+
+#[test]
+fn neither_the_end_nor_the_limit_depends_on_where_chunks_end() {
+    let message = Subscribe { first: Some(GroupSequence(1000)), track: track("cam/video"), ..subscribe() };
+    for version in Version::ALL {
+        let (spec, limits) = (version.spec(), Limits::default());
+        let all = message.to_bytes(spec).unwrap();
+        for (end, limit) in (0..=all.len()).flat_map(|end| (0..=all.len()).map(move |limit| (end, limit))) {
+            let read = |chunks: &[Bytes]| {
+                let mut cursor = Cursor::new(chunks, limit);
+                let outcome = Subscribe::decode(spec, &limits, &mut cursor);
+                (outcome, cursor.needed(), cursor.stalled_at())
+            };
+            let bytes = all.slice(..end);
+            let whole = read(std::slice::from_ref(&bytes));
+            for cut in 0..=end {
+                assert_eq!(
+                    read(&[bytes.slice(..cut), bytes.slice(cut..)]),
+                    whole,
+                    "{version} {end} {limit} {cut}"
+                );
+            }
+            let crumbs: Vec<_> = (0..end).map(|at| bytes.slice(at..=at)).collect();
+            assert_eq!(read(&crumbs), whole, "{version} {end} {limit}");
+        }
+    }
+}
+
 /// Were any of these lengths allocated, the process would die.
 #[test]
 fn a_declared_length_allocates_nothing_even_without_limits() {

@@ -70,6 +70,32 @@ fn a_header_can_be_spread_over_chunks() {
 }
 
 #[test]
+fn headers_of_every_length_read_the_same_whole_and_byte_by_byte() {
+    let stream = b"\x02ab\x40\x02cd\x80\0\0\x02ef\xc0\0\0\0\0\0\0\x02gh\x00\x01i";
+    let text = |events: Vec<FrameEvent>| -> String {
+        let text = |event| match event {
+            FrameEvent::Begin { size } => format!("{size}:"),
+            FrameEvent::Payload(payload) => String::from_utf8(payload.to_vec()).unwrap(),
+            FrameEvent::End => ".".to_owned(),
+        };
+        events.into_iter().map(text).collect()
+    };
+    let whole = text(events(&mut decoder(&[stream])));
+    assert_eq!(whole, "2:ab.2:cd.2:ef.2:gh.0:.1:i.");
+    for size in 1..stream.len() {
+        let mut decoder = decoder(&stream.chunks(size).collect::<Vec<_>>());
+        assert_eq!(text(events(&mut decoder)), whole, "in chunks of {size}");
+        assert_eq!(decoder.finish(), Ok(()));
+    }
+    let mut decoder = decoder(&[]);
+    let read = stream.chunks(1).flat_map(|byte| {
+        decoder.push(Bytes::from_static(byte));
+        events(&mut decoder)
+    });
+    assert_eq!(text(read.collect()), whole);
+}
+
+#[test]
 fn a_stream_that_ends_inside_a_payload_has_the_wrong_size() {
     let mut decoder = decoder(&[b"\x05hel"]);
     assert_eq!(events(&mut decoder).len(), 2);
