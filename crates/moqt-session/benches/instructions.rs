@@ -54,6 +54,7 @@ const PARTS: &[Part] = &[
     part("floor-frame-decode", 1, 1000, floor_frame_decode),
     part("frame-decode", 1, 1000, frame_decode).over("floor-frame-decode"),
     part("floor-subscribe-encode", 1, 1000, floor_subscribe_encode),
+    part("floor-subscribe-encode-fields", 1, 1000, floor::subscribe_encode_fields),
     part("subscribe-encode", 1, 1000, subscribe_encode).over("floor-subscribe-encode"),
     part("floor-subscribe-decode", 1, 1000, floor_subscribe_decode),
     part("subscribe-decode", 1, 1000, subscribe_decode).over("floor-subscribe-decode"),

@@ -72,7 +72,7 @@ pub(crate) fn run(write: bool) -> Result<()> {
     let (rustc, target) = compiler()?;
     let mut now = Baseline { rustc, target, counts: BTreeMap::new() };
     println!(
-        "\n{:<28} {:>10} {:>10} {:>8}  change, by {STORED}",
+        "\n{:<30} {:>10} {:>10} {:>8}  change, by {STORED}",
         "instructions each time", "before", "now", "x floor"
     );
     let mut rose = Vec::new();
@@ -87,7 +87,7 @@ pub(crate) fn run(write: bool) -> Result<()> {
         let known = known.map_or("-".to_owned(), |known| format!("{known:.1}"));
         let ratio = floor.and_then(|floor| now.counts.get(floor)).map(|floor| each / floor);
         let ratio = ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
-        println!("{part:<28} {known:>10} {each:>10.1} {ratio:>8}  {}", change.words());
+        println!("{part:<30} {known:>10} {each:>10.1} {ratio:>8}  {}", change.words());
         if change.rose() {
             rose.push(part.to_owned());
         }

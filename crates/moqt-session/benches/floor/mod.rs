@@ -67,6 +67,26 @@ pub(crate) fn subscribe_encode(rounds: u64, message: &[u8]) {
     }
 }
 
+/// The integers and texts of the message one by one.
+pub(crate) fn subscribe_encode_fields(rounds: u64) {
+    let parts = [&b"meeting"[..], b"1234", b"alice"];
+    let mut room = [0; 256];
+    for _ in 0..rounds {
+        let (id, parts, values) = (black_box(7), black_box(parts.as_slice()), black_box([200, 2, 0, 0]));
+        let mut end = put_at(&mut room, 0, id);
+        end = put_at(&mut room, end, parts.len() as u64);
+        for part in parts {
+            let start = put_at(&mut room, end, part.len() as u64);
+            end = start + part.len();
+            room.get_mut(start..end).unwrap().copy_from_slice(part);
+        }
+        for value in values {
+            end = put_at(&mut room, end, value);
+        }
+        black_box((&room, end));
+    }
+}
+
 /// A copy of the message, and an allocation for each field that owns memory: the namespace and the track's name.
 pub(crate) fn subscribe_decode(rounds: u64, message: &[u8]) {
     for _ in 0..rounds {
@@ -74,6 +94,10 @@ pub(crate) fn subscribe_decode(rounds: u64, message: &[u8]) {
         let name = Vec::<u8>::with_capacity(black_box(5));
         black_box(&(namespace, name));
     }
+}
+
+fn put_at(room: &mut [u8], at: usize, value: u64) -> usize {
+    at + put(room.get_mut(at..).unwrap(), value).unwrap()
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the arm was chosen by the value")]
