@@ -11,10 +11,11 @@ use std::{
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::FutureExt as _;
 use moqt_transport::{Code, Connection, ConnectionError, SendStream, WriteError};
 use moqt_wire::{GroupSequence, Message as _, SubscribeId, frame_header, transfork};
 
-use super::gate::Gate;
+use super::gate::{Gate, Opening};
 use crate::{
     dialect::{Dialect, GroupFormat},
     error::Reason,
@@ -155,27 +156,100 @@ pub(super) enum Sent {
     Gone,
 }
 
-/// Sends one group, each piece as soon as it is there. Gives its stream, finished, and the priority that it has.
-pub(super) async fn send<C: Connection>(
+/// How far a group has come.
+#[derive(Debug)]
+pub(super) enum Progress<S> {
+    /// Its stream is still to be opened.
+    Waiting(Opening),
+    /// The stream has this priority, and this is to be written next, before any more of the group.
+    Begun(S, i32, Vec<Bytes>),
+    /// All of it is written. The stream is finished, and has this priority.
+    Written(S, i32),
+}
+
+/// Sends as much of a group as needs no waiting. Most groups of one frame are all there when they begin, and then this is
+/// all that there is to do: nothing is allocated, and nobody woken.
+pub(super) fn begin<C: Connection>(
     connection: &C,
     dialect: &'static dyn Dialect,
     (subscribe_id, heads): (u64, &Heads),
     group: &mut GroupConsumer,
     (rank, gate): (&Rank, &Gate),
+) -> Result<Progress<C::SendStream>, Sent> {
+    // Who waits goes first.
+    let opened = if gate.is_open() { connection.open_uni().now_or_never() } else { None };
+    let mut stream = match opened {
+        None => return Ok(Progress::Waiting(gate.opening())),
+        Some(Err(_)) => return Err(Sent::Gone),
+        Some(Ok(stream)) => stream,
+    };
+    let head = head(&mut stream, dialect, (subscribe_id, heads), group)?;
+    let priority = rank.value();
+    stream.set_priority(priority);
+    let mut batch = gate.batch();
+    batch.pieces.push(head);
+    group.wire_ready(BATCH, header_form(dialect.group_format()), &mut batch.pieces);
+    while !batch.pieces.is_empty() {
+        match stream.write_chunks(&mut batch.pieces).now_or_never() {
+            Some(Ok(written)) => wrote(&mut batch.pieces, rank, written),
+            Some(Err(WriteError::Stopped(code))) => {
+                return Err(stop(&mut stream, dialect, Ok(Some(code)), None));
+            }
+            Some(Err(_)) => return Err(Sent::Gone),
+            None => break,
+        }
+    }
+    if !batch.pieces.is_empty() || !group.is_finished() {
+        // The list stays; without anything to move it allocates nothing.
+        return Ok(Progress::Begun(stream, priority, batch.pieces.drain(..).collect()));
+    }
+    if stream.finish().is_err() {
+        return Err(Sent::Gone);
+    }
+    Ok(Progress::Written(stream, priority))
+}
+
+/// Sends the rest of a group, each piece as soon as it is there. Gives its stream, finished, and the priority that it has.
+pub(super) async fn go_on<C: Connection>(
+    connection: &C,
+    dialect: &'static dyn Dialect,
+    (subscribe_id, heads): (u64, &Heads),
+    (group, progress): (&mut GroupConsumer, Progress<C::SendStream>),
+    (rank, gate): (&Rank, &Gate),
 ) -> Result<(C::SendStream, i32), Sent> {
-    // A peer that gives no room for streams, or does not read them, loses what grows too old meanwhile.
-    let opened = tokio::select! {
-        biased;
-        opened = connection.open_uni() => opened,
-        () = group.expired() => return Err(Sent::Lost(Reason::Expired)),
+    let (mut stream, priority, first) = match progress {
+        Progress::Written(stream, priority) => return Ok((stream, priority)),
+        Progress::Begun(stream, priority, first) => (stream, priority, first),
+        Progress::Waiting(opening) => {
+            // A peer that gives no room for streams, or does not read them, loses what grows too old meanwhile.
+            let opened = tokio::select! {
+                biased;
+                opened = connection.open_uni() => opened,
+                () = group.expired() => return Err(Sent::Lost(Reason::Expired)),
+            };
+            drop(opening);
+            let Ok(mut stream) = opened else { return Err(Sent::Gone) };
+            let head = head(&mut stream, dialect, (subscribe_id, heads), group)?;
+            let priority = rank.value();
+            stream.set_priority(priority);
+            (stream, priority, vec![head])
+        }
     };
-    let Ok(mut stream) = opened else { return Err(Sent::Gone) };
-    let Some(head) = heads.head(dialect, subscribe_id, group.sequence()) else {
-        stream.reset(dialect.code(Reason::Internal));
-        return Err(Sent::Lost(Reason::Internal));
-    };
-    let priority = pour(&mut stream, dialect, Some(head), group, (rank, gate), None).await?;
+    let priority = pour(&mut stream, dialect, (first, priority), group, (rank, gate), None).await?;
     Ok((stream, priority))
+}
+
+/// What the stream of a group begins with.
+fn head<S: SendStream>(
+    stream: &mut S,
+    dialect: &'static dyn Dialect,
+    (subscribe_id, heads): (u64, &Heads),
+    group: &GroupConsumer,
+) -> Result<Bytes, Sent> {
+    heads.head(dialect, subscribe_id, group.sequence()).ok_or_else(|| {
+        stream.reset(dialect.code(Reason::Internal));
+        Sent::Lost(Reason::Internal)
+    })
 }
 
 /// How frames begin in this format.
@@ -198,32 +272,29 @@ pub(super) async fn frames<S: SendStream>(
     (rank, gate): (&Rank, &Gate),
     stopped_with: Option<Code>,
 ) -> Sent {
-    match pour(stream, dialect, None, group, (rank, gate), stopped_with).await {
+    let priority = rank.value();
+    stream.set_priority(priority);
+    match pour(stream, dialect, (Vec::new(), priority), group, (rank, gate), stopped_with).await {
         Ok(priority) => arrive(stream, priority, dialect, group, rank, stopped_with).await,
         Err(sent) => sent,
     }
 }
 
-/// Sends what `group` has from its reader's place on, behind `head`, and the end. Returns the stream's priority then.
+/// Sends what `group` has from its reader's place on, behind what comes `first`, and the end, on a stream of the `current`
+/// priority. Returns the priority that it has then.
 async fn pour<S: SendStream>(
     stream: &mut S,
     dialect: &'static dyn Dialect,
-    mut head: Option<Bytes>,
+    (mut first, mut current): (Vec<Bytes>, i32),
     group: &mut GroupConsumer,
     (rank, gate): (&Rank, &Gate),
     stopped_with: Option<Code>,
 ) -> Result<i32, Sent> {
-    let mut current = rank.value();
-    stream.set_priority(current);
     let form = header_form(dialect.group_format());
     let mut turn = 0;
     loop {
         let mut batch = gate.batch();
-        if let Some(head) = head.take() {
-            // What is not there yet is not waited for while there is something to write.
-            batch.pieces.push(head);
-            group.wire_ready(BATCH, form, &mut batch.pieces);
-        } else {
+        if first.is_empty() {
             drop(batch);
             let gathering = std::future::poll_fn(|cx| {
                 let mut batch = gate.batch();
@@ -245,6 +316,10 @@ async fn pour<S: SendStream>(
             if batch.pieces.is_empty() {
                 break;
             }
+        } else {
+            // What is not there yet is not waited for while there is something to write.
+            batch.pieces.append(&mut first);
+            group.wire_ready(BATCH, form, &mut batch.pieces);
         }
         let written = loop {
             let wanted = rank.value();
@@ -356,10 +431,15 @@ async fn write<S: SendStream>(
 ) -> Result<(), WriteError> {
     while !chunks.is_empty() {
         let written = gate.pass(rank, stream.write_chunks(chunks)).await?;
-        rank.sent(written);
-        // Chunks written whole are empty; they stand in front.
-        let written = chunks.iter().take_while(|chunk| chunk.is_empty()).count();
-        chunks.drain(..written);
+        wrote(chunks, rank, written);
     }
     Ok(())
+}
+
+/// The connection has taken so many bytes of these.
+fn wrote(chunks: &mut Vec<Bytes>, rank: &Rank, bytes: usize) {
+    rank.sent(bytes);
+    // Chunks written whole are empty; they stand in front.
+    let written = chunks.iter().take_while(|chunk| chunk.is_empty()).count();
+    chunks.drain(..written);
 }

@@ -30,8 +30,10 @@ struct State {
     waiting: BTreeMap<Order, Waker>,
     /// Who may write and has not been polled since.
     admitted: BTreeSet<Ticket>,
-    /// How many the connection keeps waiting.
+    /// How many the connection keeps waiting to write.
     held_up: usize,
+    /// How many it keeps waiting for a stream.
+    opening: usize,
     next_ticket: Ticket,
     /// Lists for the pieces of one write, empty, for whoever is next.
     spare: Vec<Vec<Bytes>>,
@@ -59,6 +61,18 @@ impl Drop for Batch<'_> {
 impl Gate {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nobody is kept waiting.
+    pub(super) fn is_open(&self) -> bool {
+        let state = self.lock();
+        state.held_up == 0 && state.opening == 0 && state.waiting.is_empty()
+    }
+
+    /// One more waits for a stream.
+    pub(super) fn opening(&self) -> Opening {
+        self.lock().opening += 1;
+        Opening(self.clone())
     }
 
     /// An empty list of pieces to write.
@@ -92,6 +106,16 @@ impl Gate {
             written
         })
         .await
+    }
+}
+
+/// The place of one that waits for a stream.
+#[derive(Debug)]
+pub(super) struct Opening(Gate);
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.lock().opening -= 1;
     }
 }
 
@@ -227,6 +251,25 @@ mod tests {
         assert!(work.is_empty());
         assert_eq!(pipe.log().len(), 4);
         assert!(!gate.admit());
+    }
+
+    #[test]
+    fn it_is_open_while_nobody_waits_for_a_stream_or_to_write() {
+        let (pipe, gate) = (Rc::new(Pipe::default()), Gate::default());
+        assert!(gate.is_open());
+        let (first, second) = (gate.opening(), gate.opening());
+        drop(first);
+        assert!(!gate.is_open());
+        drop(second);
+        assert!(gate.is_open());
+        let mut work = FuturesUnordered::new();
+        work.push(pipe.clone().write(gate.clone(), rank(1), "a", 1));
+        run(&mut work, &gate);
+        assert!(!gate.is_open(), "one is held up");
+        pipe.make_room(1);
+        assert!(!gate.is_open(), "one has its turn coming");
+        run(&mut work, &gate);
+        assert!(gate.is_open());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::{
     allowance::Intake,
     dialect::{Dialect, GroupFormat},
     error::{GroupError, PeerMisbehaved, Reason},
-    model::{FrameMeta, GroupProducer, Pen, now},
+    model::{FrameMeta, GroupProducer, Notice, Pen, now},
     proto,
 };
 
@@ -164,12 +164,14 @@ impl Sink for Pen {
 pub(super) async fn frames<R: RecvStream>(
     mut stream: R,
     rest: Vec<Bytes>,
-    mut pen: Pen,
+    (mut pen, notice): (Pen, Notice),
     dialect: &'static dyn Dialect,
     limits: Limits,
     intake: &Intake,
 ) -> bool {
-    let copied = copy(&mut stream, rest, &mut pen, dialect, limits, intake).await;
+    // Readers are told when more is to be waited for, or of all of it.
+    let mut notice = Some(notice);
+    let copied = copy(&mut stream, (rest, &mut notice), &mut pen, dialect, limits, intake).await;
     // Where it has fallen out of retention meanwhile, it has come all the same; so it has where others were quicker.
     let whole = matches!(copied, Ok(()) | Err(GroupError::Finished));
     let _ = settle(&mut stream, &mut pen, dialect, copied);
@@ -186,7 +188,7 @@ pub(super) async fn fill<R: RecvStream>(
     intake: &Intake,
 ) -> Result<(), GroupError> {
     let mut group = group;
-    let copied = copy(stream, rest, &mut group, dialect, limits, intake).await;
+    let copied = copy(stream, (rest, &mut None), &mut group, dialect, limits, intake).await;
     settle(stream, &mut group, dialect, copied)
 }
 
@@ -208,9 +210,10 @@ fn settle<R: RecvStream>(
     end
 }
 
+/// Moves what came behind the group's header and all that follows. The notice is let go of before that is waited for.
 async fn copy<R: RecvStream>(
     stream: &mut R,
-    rest: Vec<Bytes>,
+    (rest, notice): (Vec<Bytes>, &mut Option<Notice>),
     group: &mut impl Sink,
     dialect: &'static dyn Dialect,
     limits: Limits,
@@ -227,11 +230,18 @@ async fn copy<R: RecvStream>(
             return Err(GroupError::Reset(Reason::TooMany));
         }
         group.take(&mut frames)?;
-        let read = tokio::select! {
-            biased;
-            read = stream.read_chunk(CHUNK) => read,
-            // A stream that stands still must not keep its place for a group that nobody can read any more.
-            error = group.let_go() => return Err(error),
+        let at_once = notice.as_ref().filter(|_| came < CHUNK);
+        let read = match at_once.and_then(|_| stream.read_chunk(CHUNK).now_or_never()) {
+            Some(read) => read,
+            None => {
+                *notice = None;
+                tokio::select! {
+                    biased;
+                    read = stream.read_chunk(CHUNK) => read,
+                    // A stream that stands still must not keep its place for a group that nobody can read any more.
+                    error = group.let_go() => return Err(error),
+                }
+            }
         };
         match read {
             Ok(Some(chunk)) => {

@@ -16,7 +16,7 @@ use tracing::debug;
 use super::{
     Done, Driver, Use,
     drain::Leaving,
-    egress::{self, Rank, Sent},
+    egress::{self, Progress, Rank, Sent},
     trail::Trailing,
 };
 use crate::{
@@ -401,16 +401,24 @@ impl<C: Connection> Driver<C> {
         let live = Live { rank, group: group.clone(), begun: at, superseded, almost_out: false };
         serving.live.insert(sequence, live);
         self.catch_up(request);
-        self.spawn(async move {
-            let send = egress::send(&connection, dialect, (id, &heads), &mut group, (&stream_rank, &gate));
-            match stream_rank.work(send).await.unwrap_or(Err(Sent::Lost(Reason::Cancelled))) {
-                Ok(stream) => {
-                    finished.push(Trailing::new((sequence, stream_rank), stream, group, dialect));
-                    Done::GroupFinished(request)
-                }
-                Err(sent) => Done::GroupSent(request, sequence, sent),
+        match egress::begin(&connection, dialect, (id, &heads), &mut group, (&stream_rank, &gate)) {
+            Ok(Progress::Written(stream, priority)) => {
+                let sent = Trailing::new((sequence, stream_rank), (stream, priority), group, dialect);
+                self.sent_off(request, sent);
             }
-        });
+            Ok(progress) => self.spawn(async move {
+                let rest = (&mut group, progress);
+                let send = egress::go_on(&connection, dialect, (id, &heads), rest, (&stream_rank, &gate));
+                match stream_rank.work(send).await.unwrap_or(Err(Sent::Lost(Reason::Cancelled))) {
+                    Ok(stream) => {
+                        finished.push(Trailing::new((sequence, stream_rank), stream, group, dialect));
+                        Done::GroupFinished(request)
+                    }
+                    Err(sent) => Done::GroupSent(request, sequence, sent),
+                }
+            }),
+            Err(sent) => self.group_sent(request, sequence, sent),
+        }
         self.sample_later();
         self.keep_up(request, at);
     }

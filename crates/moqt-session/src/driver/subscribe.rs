@@ -443,8 +443,8 @@ impl<C: Connection> Driver<C> {
                 if outside {
                     Reason::ProtocolViolation
                 } else {
-                    match wish.track.create_group(sequence) {
-                        Ok(group) => {
+                    match wish.track.begin_group(sequence) {
+                        Ok((group, notice)) => {
                             if !self.dialect.version().spec().supports(Feature::Ranges) {
                                 // A relay may not have known its latest group; then this is it.
                                 wish.wanted.0.get_or_insert(sequence);
@@ -455,8 +455,9 @@ impl<C: Connection> Driver<C> {
                             let (dialect, limits) = (self.dialect, self.limits.wire.clone());
                             let intake = Arc::clone(&self.intake);
                             self.spawn(async move {
+                                let into = (group, notice);
                                 let whole =
-                                    ingest::frames(stream, rest, group, dialect, limits, &intake).await;
+                                    ingest::frames(stream, rest, into, dialect, limits, &intake).await;
                                 Done::Ingested(request, sequence, whole)
                             });
                             return;

@@ -112,7 +112,13 @@ pub(super) type Trail<S> = VecDeque<Trailing<S>>;
 impl<C: Connection> Driver<C> {
     /// All of a group has been handed to the connection: the first of those that have just ended.
     pub(super) fn group_finished(&mut self, request: RequestId) {
-        let Some(sent) = self.finished.pop() else { return };
+        if let Some(sent) = self.finished.pop() {
+            self.sent_off(request, sent);
+        }
+    }
+
+    /// All of a group has been handed to the connection.
+    pub(super) fn sent_off(&mut self, request: RequestId, sent: Trailing<C::SendStream>) {
         let flushing = !self.flushers.is_empty() || self.leaving == Some(Leaving::Withdrawing);
         let Some(Use::Serving(serving)) = self.uses.get(&request) else {
             self.groups_out -= 1;

@@ -54,6 +54,18 @@ struct Held {
     given_up: bool,
 }
 
+/// Tells readers of a new group when it is dropped. What has come of the group until then costs them no wake of its own.
+#[derive(Debug)]
+pub(crate) struct Notice(Option<Arc<TrackShared>>);
+
+impl Drop for Notice {
+    fn drop(&mut self) {
+        if let Some(track) = &self.0 {
+            wake_unlocked(track.lock(), || track.lock(), |state| &mut state.readers);
+        }
+    }
+}
+
 /// Where a track's groups come from, which decides when a number left out is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Feed {
@@ -453,6 +465,11 @@ impl TrackProducer {
     /// - [`CreateGroupError::Ended`]: the track has ended.
     /// - [`CreateGroupError::Duplicate`]: the track holds a group of that number.
     pub fn create_group(&self, sequence: u64) -> Result<GroupProducer, CreateGroupError> {
+        self.begin_group(sequence).map(|(group, _told)| group)
+    }
+
+    /// [`create_group`](Self::create_group) of which readers are told when the notice is dropped.
+    pub(crate) fn begin_group(&self, sequence: u64) -> Result<(GroupProducer, Notice), CreateGroupError> {
         let mut state = self.shared.lock();
         if state.end.is_some() {
             return Err(CreateGroupError::Ended);
@@ -461,9 +478,10 @@ impl TrackProducer {
             return Err(CreateGroupError::Duplicate(sequence));
         }
         let group = GroupProducer::new(self.shared.insert(&mut state, sequence));
-        wake_unlocked(state, || self.shared.lock(), |state| &mut state.readers);
+        drop(state);
+        let notice = Notice(Some(Arc::clone(&self.shared)));
         group.keep_within_budget();
-        Ok(group)
+        Ok((group, notice))
     }
 
     /// Says that the groups from `first` to `last` will not come. Of a group that is there it says that it stays

@@ -5,14 +5,14 @@ use std::{sync::Arc, task::Poll};
 use moqt_wire::FullTrackName;
 use tokio::{sync::watch, time::Instant};
 
-use super::{Held, MergedTrack, State, TrackProducer, TrackShared};
+use super::{Held, MergedTrack, Notice, State, TrackProducer, TrackShared};
 use crate::{
     error::{Reason, TrackError},
     model::{
         budget::CacheBudget,
         group::Pen,
         terms::{CreateGroupError, Retention, TrackInfo},
-        wait::{Waiting, wake_unlocked},
+        wait::Waiting,
     },
 };
 
@@ -120,9 +120,13 @@ impl TrackSource {
     ///
     /// - [`CreateGroupError::Ended`]: the track has ended.
     /// - [`CreateGroupError::Duplicate`]: it came before, from this source, or whole from others.
-    pub(crate) fn create_group(&self, sequence: u64) -> Result<Pen, CreateGroupError> {
+    ///
+    /// Readers are told of a new group when the notice is dropped.
+    pub(crate) fn begin_group(&self, sequence: u64) -> Result<(Pen, Notice), CreateGroupError> {
         let (id, told) = match &self.kind {
-            Kind::Only(track) => return track.create_group(sequence).map(Pen::only),
+            Kind::Only(track) => {
+                return track.begin_group(sequence).map(|(group, notice)| (Pen::only(group), notice));
+            }
             Kind::Shared { id, told, .. } => (*id, told),
         };
         let mut state = self.shared.lock();
@@ -148,14 +152,17 @@ impl TrackSource {
             }
         };
         let pen = Pen::join(&group, id);
-        if joined {
-            drop(state);
-        } else {
-            wake_unlocked(state, || self.shared.lock(), |state| &mut state.readers);
-        }
-        let pen = pen.map_or(duplicate, Ok)?;
+        drop(state);
+        let notice = Notice((!joined).then(|| Arc::clone(&self.shared)));
+        let Some(pen) = pen else { return duplicate };
         pen.keep_within_budget();
-        Ok(pen)
+        Ok((pen, notice))
+    }
+
+    /// [`begin_group`](Self::begin_group) of which readers are told at once.
+    #[cfg(test)]
+    pub(crate) fn create_group(&self, sequence: u64) -> Result<Pen, CreateGroupError> {
+        self.begin_group(sequence).map(|(pen, _told)| pen)
     }
 
     /// Says that the groups from `first` to `last` will not come from here.
