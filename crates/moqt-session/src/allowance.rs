@@ -9,6 +9,7 @@ use std::{
 };
 
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::{meters::Meters, proto::Limits};
 
@@ -135,17 +136,25 @@ pub(crate) struct Intake {
     source: Allowance,
     meters: Meters,
     told: AtomicBool,
+    /// The session's.
+    span: Span,
 }
 
 impl Intake {
-    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
+    pub(crate) fn new(limits: &Limits, span: Span) -> Arc<Self> {
         Arc::new(Self {
             payload: Rate::new(limits.payload_bytes_per_second),
             names: Rate::of_names(limits.names_per_second.into()),
             source: limits.source.clone(),
             meters: limits.meters.clone(),
             told: AtomicBool::new(false),
+            span,
         })
+    }
+
+    /// Where a log line of what comes in belongs.
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
     }
 
     /// So many bytes of a group came; `false` where they are too many.
@@ -175,7 +184,7 @@ impl Intake {
         self.meters.reaches(limit);
         // A flood is worth one line.
         if !self.told.swap(true, Ordering::Relaxed) {
-            tracing::warn!(limit, "limit reached");
+            self.span.in_scope(|| tracing::warn!(limit, "limit reached"));
         }
     }
 }

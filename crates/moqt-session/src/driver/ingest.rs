@@ -174,7 +174,7 @@ pub(super) async fn frames<R: RecvStream>(
     let copied = copy(&mut stream, (rest, &mut notice), &mut pen, dialect, limits, intake).await;
     // Where it has fallen out of retention meanwhile, it has come all the same; so it has where others were quicker.
     let whole = matches!(copied, Ok(()) | Err(GroupError::Finished));
-    let _ = settle(&mut stream, &mut pen, dialect, copied);
+    let _ = settle(&mut stream, &mut pen, dialect, copied, intake);
     whole
 }
 
@@ -189,7 +189,7 @@ pub(super) async fn fill<R: RecvStream>(
 ) -> Result<(), GroupError> {
     let mut group = group;
     let copied = copy(stream, (rest, &mut None), &mut group, dialect, limits, intake).await;
-    settle(stream, &mut group, dialect, copied)
+    settle(stream, &mut group, dialect, copied, intake)
 }
 
 /// Ends the group with what came of its stream, and the stream where the group ended first.
@@ -198,11 +198,13 @@ fn settle<R: RecvStream>(
     group: &mut impl Sink,
     dialect: &'static dyn Dialect,
     copied: Result<(), GroupError>,
+    intake: &Intake,
 ) -> Result<(), GroupError> {
     let end = copied.and_then(|()| group.complete());
     if let Err(error) = &end {
         if matches!(error, GroupError::TooLarge | GroupError::WrongSize | GroupError::Differs) {
-            tracing::warn!(group = group.sequence(), %error, "group refused");
+            let sequence = group.sequence();
+            intake.span().in_scope(|| tracing::warn!(group = sequence, %error, "group refused"));
         }
         stream.stop(stop_code(dialect, error));
         group.end(error.clone());

@@ -32,7 +32,7 @@ use futures_util::{
 use moqt_transport::{Code, Connection, ConnectionError, RecvStream as _, SendStream as _};
 use moqt_wire::StreamDecoder;
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{Instrument as _, debug, trace, warn};
+use tracing::{Span, debug, trace, warn};
 
 pub(crate) use handshake::{Established, accept, connect};
 
@@ -66,11 +66,11 @@ pub(crate) fn start<C: Connection>(
     origin: Arc<dyn Origin>,
     commands: mpsc::Receiver<Command>,
     state: watch::Sender<State>,
-    span: tracing::Span,
+    span: Span,
 ) {
     let Established { connection, side, dialect, negotiated, send, recv, decoder } = established;
     let endpoint = Endpoint::new(dialect, side, limits.clone()).with_drain(negotiated.drain);
-    let intake = Intake::new(&limits);
+    let intake = Intake::new(&limits, span.clone());
     let mut driver = Driver {
         connection,
         dialect,
@@ -107,7 +107,7 @@ pub(crate) fn start<C: Connection>(
     driver.adopt(Endpoint::SESSION, send);
     driver.read(Endpoint::SESSION, recv, decoder);
     driver.wait_for(commands);
-    tokio::spawn(driver.run().instrument(span));
+    tokio::spawn(driver.run(span));
 }
 
 /// The one task of a session.
@@ -245,8 +245,9 @@ enum Done<C: Connection> {
 }
 
 impl<C: Connection> Driver<C> {
-    async fn run(mut self) {
-        debug!("session established");
+    /// What happens is in the span. To wait is not: that comes with each frame, and would enter it each time.
+    async fn run(mut self, span: Span) {
+        span.in_scope(|| debug!("session established"));
         let connection = self.connection.clone();
         self.spawn(async move { Done::Closed(connection.closed().await) });
         self.accept_bi();
@@ -260,7 +261,7 @@ impl<C: Connection> Driver<C> {
             }
             let mut outputs = 0_usize;
             while let Some(output) = self.endpoint.poll_output() {
-                self.perform(output);
+                span.in_scope(|| self.perform(output));
                 outputs += 1;
                 if outputs.is_multiple_of(IN_A_ROW) {
                     // All names of a watch end at once.
@@ -271,7 +272,7 @@ impl<C: Connection> Driver<C> {
                 break error;
             }
             if self.is_withdrawn() {
-                self.say_farewell();
+                span.in_scope(|| self.say_farewell());
                 continue;
             }
             if !self.flushers.is_empty() && self.is_flushed() {
@@ -297,17 +298,17 @@ impl<C: Connection> Driver<C> {
                     }
                     None => {
                         let reporting: Vec<_> = self.reporting.iter().copied().collect();
-                        reporting.into_iter().for_each(|request| self.tell_gaps(request));
+                        span.in_scope(|| reporting.into_iter().for_each(|request| self.tell_gaps(request)));
                         continue;
                     }
                 }
             };
             match done {
-                Some(done) => self.handle(done),
+                Some(done) => span.in_scope(|| self.handle(done)),
                 None => break SessionError::LocallyClosed,
             }
         };
-        self.end(error);
+        span.in_scope(|| self.end(error));
     }
 
     /// Whether the peer is being served.
