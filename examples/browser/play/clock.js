@@ -12,6 +12,9 @@ const MOST = 400_000;
 const JUMP = 10_000_000;
 /** How far the delay moves in a second, as a share: fast to where nothing is late, slow back. */
 const [RISE, FALL] = [0.25, 0.03];
+/** What is later than this is missed. Sound would have a hole for each such frame until the delay has come to where it
+ *  has to be, so it goes there at once. */
+const MISSED = 20_000;
 
 /**
  * A jitter buffer without a queue: it learns how long frames are under way, and says when each is due so that most of
@@ -47,7 +50,7 @@ export class Clock {
       // At first frames come that had waited for us, which says nothing of the way.
       last.worst = this.#slices.length === 1 ? last.best : Math.max(last.worst, took);
     }
-    this.#move(now);
+    this.#move(now, took);
   }
 
   get #best() { return Math.min(...this.#slices.map(({ best }) => best)); }
@@ -58,11 +61,12 @@ export class Clock {
     return this.#slices.length === 0 ? 0 : Math.min(worst - this.#best, MOST);
   }
 
-  #move(now) {
+  #move(now, took) {
     const wanted = this.#best + Math.max(this.target, this.jitter + this.lead);
     const passed = now - (this.#moved ?? now);
     this.#moved = now;
     if (this.#slices.length === 1) this.#delay = wanted;
+    else if (took + this.lead > this.#delay + MISSED) this.#delay = Math.max(wanted, this.#delay);
     else if (wanted > this.#delay) this.#delay = Math.min(wanted, this.#delay + passed * RISE);
     else this.#delay = Math.max(wanted, this.#delay - passed * FALL);
   }

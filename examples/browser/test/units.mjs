@@ -222,8 +222,12 @@ function time() {
   frames(60, (at) => at % 7 === 0 ? 90_000 : 2000);
   assert.ok(clock.delay >= 89_000 && clock.delay < 95_000, `${clock.delay} with jitter`);
   assert.equal(Math.round(clock.jitter), 88_000);
-  frames(300, () => 2000);
-  assert.ok(Math.abs(clock.delay - 42_000) < 1000, `${clock.delay} after ten calm seconds`);
+  frames(1, () => 100_000);
+  assert.ok(clock.delay < 99_000, `${clock.delay}: what is a little late moves it little`);
+  frames(1, () => 250_000);
+  assert.ok(clock.delay > 249_000 && clock.delay < 251_000, `${clock.delay}: what is missed moves it at once`);
+  frames(400, () => 2000);
+  assert.ok(Math.abs(clock.delay - 42_000) < 1000, `${clock.delay} after thirteen calm seconds`);
   frames(2, () => 3_000_000);
   assert.ok(clock.jitter <= 400_000, "what is far too late is not waited for");
   clock.arrived(5_000_000, now);
