@@ -24,7 +24,8 @@ impl From<IpAddr> for Source {
     }
 }
 
-/// Counts by source; a source without any takes no room.
+/// Counts by source. A source without any takes no room, but for the short while in which it has not yet all that it may
+/// bring again.
 #[derive(Debug, Default)]
 pub(crate) struct Addresses {
     /// What a source may bring in a second; as much as its sessions may where that is `None`.
@@ -140,9 +141,11 @@ impl Drop for Place {
         if let Some(count) = counts.sources.get_mut(&self.source) {
             count.places -= 1;
             count.left = now;
-            if count.places == 0 {
+            if count.places == 0 && self.addresses.rates.is_some() {
                 // A source that comes back at once does not have everything anew.
                 counts.left.push_back((now, self.source));
+            } else if count.places == 0 {
+                counts.sources.remove(&self.source);
             }
         }
         counts.forget(now);
@@ -162,6 +165,10 @@ mod tests {
         ip.parse::<IpAddr>().unwrap().into()
     }
 
+    fn rated() -> Arc<Addresses> {
+        Arc::new(Addresses::with_rates(Rates { requests: 1, payload_bytes: 1, names: 1 }))
+    }
+
     #[test]
     fn a_network_of_ipv6_is_one_source_and_so_is_an_address_of_ipv4_in_either_form() {
         assert_eq!(source("2001:db8:1:2::1"), source("2001:db8:1:2:ffff::"));
@@ -170,8 +177,8 @@ mod tests {
         assert_ne!(source("192.0.2.1"), source("192.0.2.2"));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn each_source_has_its_own_places_and_nothing_is_left_of_those_that_went() {
+    #[test]
+    fn each_source_has_its_own_places_and_nothing_is_left_of_those_that_went() {
         let addresses = Arc::new(Addresses::default());
         let (here, there) = (source("192.0.2.1"), source("192.0.2.2"));
         let places: Vec<_> = (0..3).map(|_| addresses.enter(here, 3).unwrap()).collect();
@@ -179,16 +186,13 @@ mod tests {
         let _other = addresses.enter(there, 3).unwrap();
         assert_eq!((addresses.count(here), addresses.count(there), addresses.sources()), (3, 1, 2));
         drop(places);
-        tokio::time::advance(REMEMBERED).await;
-        assert!(addresses.enter(there, 0).is_none());
         assert_eq!((addresses.count(here), addresses.sources()), (0, 1));
         assert!(addresses.enter(here, 3).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_source_that_comes_back_at_once_has_used_what_it_has_used() {
-        let rates = Rates { requests: 1, payload_bytes: 1, names: 1 };
-        let addresses = Arc::new(Addresses::with_rates(rates));
+        let addresses = rated();
         let here = source("192.0.2.1");
         let allowance = || addresses.enter(here, 1).unwrap().allowance();
         let first = allowance();
@@ -199,11 +203,14 @@ mod tests {
         assert!(first.is_same(&allowance()));
         tokio::time::advance(REMEMBERED).await;
         assert!(!first.is_same(&allowance()));
+        tokio::time::advance(REMEMBERED).await;
+        assert!(addresses.enter(source("192.0.2.2"), 0).is_none());
+        assert_eq!(addresses.sources(), 0, "nothing is left of it");
     }
 
     #[tokio::test(start_paused = true)]
     async fn only_so_many_that_went_are_remembered() {
-        let addresses = Arc::new(Addresses::default());
+        let addresses = rated();
         for number in 0..3 * MOST_REMEMBERED as u32 {
             let ip = std::net::Ipv4Addr::from_bits(number);
             drop(addresses.enter(IpAddr::from(ip).into(), 1).unwrap());
