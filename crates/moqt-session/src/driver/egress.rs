@@ -159,12 +159,18 @@ pub(super) enum Sent {
 /// How far a group has come.
 #[derive(Debug)]
 pub(super) enum Progress<S> {
+    /// All of it is written. The stream is finished, and has this priority.
+    Written(S, i32),
+    Unfinished(Rest<S>),
+}
+
+/// What is left to be done for a group.
+#[derive(Debug)]
+pub(super) enum Rest<S> {
     /// Its stream is still to be opened.
     Waiting(Opening),
     /// The stream has this priority, and this is to be written next, before any more of the group.
     Begun(S, i32, Vec<Bytes>),
-    /// All of it is written. The stream is finished, and has this priority.
-    Written(S, i32),
 }
 
 /// Sends as much of a group as needs no waiting. Most groups of one frame are all there when they begin, and then this is
@@ -179,7 +185,7 @@ pub(super) fn begin<C: Connection>(
     // Who waits goes first.
     let opened = if gate.is_open() { connection.open_uni().now_or_never() } else { None };
     let mut stream = match opened {
-        None => return Ok(Progress::Waiting(gate.opening())),
+        None => return Ok(Progress::Unfinished(Rest::Waiting(gate.opening()))),
         Some(Err(_)) => return Err(Sent::Gone),
         Some(Ok(stream)) => stream,
     };
@@ -201,7 +207,8 @@ pub(super) fn begin<C: Connection>(
     }
     if !batch.pieces.is_empty() || !group.is_finished() {
         // The list stays; without anything to move it allocates nothing.
-        return Ok(Progress::Begun(stream, priority, batch.pieces.drain(..).collect()));
+        let first = batch.pieces.drain(..).collect();
+        return Ok(Progress::Unfinished(Rest::Begun(stream, priority, first)));
     }
     if stream.finish().is_err() {
         return Err(Sent::Gone);
@@ -214,13 +221,12 @@ pub(super) async fn go_on<C: Connection>(
     connection: &C,
     dialect: &'static dyn Dialect,
     (subscribe_id, heads): (u64, &Heads),
-    (group, progress): (&mut GroupConsumer, Progress<C::SendStream>),
+    (group, rest): (&mut GroupConsumer, Rest<C::SendStream>),
     (rank, gate): (&Rank, &Gate),
 ) -> Result<(C::SendStream, i32), Sent> {
-    let (mut stream, priority, first) = match progress {
-        Progress::Written(stream, priority) => return Ok((stream, priority)),
-        Progress::Begun(stream, priority, first) => (stream, priority, first),
-        Progress::Waiting(opening) => {
+    let (mut stream, priority, first) = match rest {
+        Rest::Begun(stream, priority, first) => (stream, priority, first),
+        Rest::Waiting(opening) => {
             // A peer that gives no room for streams, or does not read them, loses what grows too old meanwhile.
             let opened = tokio::select! {
                 biased;

@@ -406,8 +406,8 @@ impl<C: Connection> Driver<C> {
                 let sent = Trailing::new((sequence, stream_rank), (stream, priority), group, dialect);
                 self.sent_off(request, sent);
             }
-            Ok(progress) => self.spawn(async move {
-                let rest = (&mut group, progress);
+            Ok(Progress::Unfinished(rest)) => self.spawn(async move {
+                let rest = (&mut group, rest);
                 let send = egress::go_on(&connection, dialect, (id, &heads), rest, (&stream_rank, &gate));
                 match stream_rank.work(send).await.unwrap_or(Err(Sent::Lost(Reason::Cancelled))) {
                     Ok(stream) => {

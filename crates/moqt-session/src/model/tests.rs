@@ -16,6 +16,7 @@ mod cache;
 mod gate;
 mod merge;
 mod names;
+mod wakes;
 
 fn producer(retention: Retention) -> TrackProducer {
     TrackProducer::new("cam/video".parse().unwrap(), TrackInfo::default(), retention)

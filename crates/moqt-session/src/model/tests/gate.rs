@@ -1,11 +1,8 @@
 //! Ending one reader of a track.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
-use super::*;
+use super::{wakes::Woken, *};
 
 #[tokio::test]
 async fn a_closed_gate_ends_the_readers_behind_it_and_nobody_else() {
@@ -34,18 +31,12 @@ async fn a_closed_gate_ends_the_readers_behind_it_and_nobody_else() {
 async fn poll_twice<T>(mut future: std::pin::Pin<&mut impl Future<Output = T>>, between: impl FnOnce()) -> T {
     let mut between = Some(between);
     std::future::poll_fn(|cx| {
-        struct Woken(AtomicBool);
-        impl std::task::Wake for Woken {
-            fn wake(self: Arc<Self>) {
-                self.0.store(true, Ordering::SeqCst);
-            }
-        }
-        let woken = Arc::new(Woken(AtomicBool::new(false)));
+        let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
         if let Some(between) = between.take() {
             assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
             between();
-            assert!(woken.0.load(Ordering::SeqCst), "nobody was woken");
+            assert!(woken.times() > 0, "nobody was woken");
         }
         future.as_mut().poll(cx)
     })
