@@ -14,7 +14,7 @@ use clap::{
     Args, ValueEnum,
     builder::{FalseyValueParser, PossibleValue},
 };
-use moqt::{FullTrackName, GroupConsumer, GroupError, GroupOrder, Priority, SubscribeOptions};
+use moqt::{FullTrackName, GroupConsumer, GroupError, GroupOrder, Priority, Retention, SubscribeOptions};
 
 use self::{
     cursor::Cursor,
@@ -166,6 +166,7 @@ impl SubArgs {
                 Some(Order::Asc) => GroupOrder::Ascending,
                 Some(Order::Desc) => GroupOrder::Descending,
             },
+            retention: Retention::read_once(),
             ..SubscribeOptions::default()
         }
     }

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::anyhow;
 use moqt::{
-    FullTrackName, GroupConsumer, Namespace, Priority, Reason, RequestError, Session, SubscribeOptions,
-    SubscribeUpdate, Subscription, TrackConsumer, TrackEvent,
+    FullTrackName, GroupConsumer, Namespace, Priority, Reason, RequestError, Retention, Session,
+    SubscribeOptions, SubscribeUpdate, Subscription, TrackConsumer, TrackEvent,
 };
 use tokio::{
     sync::watch,
@@ -66,6 +66,7 @@ pub(super) async fn subscribe(
     let options = SubscribeOptions {
         priority: Priority(track.priority),
         order: track.order.into(),
+        retention: Retention::read_once(),
         ..SubscribeOptions::default()
     };
     loop {

@@ -27,10 +27,10 @@ pub use self::reader::GroupConsumer;
 pub(crate) use self::{pen::Pen, reader::Part};
 
 /// A payload slice shorter than this is copied when it is kept: it may hold more of what the caller has alive.
-const COPY_BELOW: usize = 512;
+const COPY_BELOW: u32 = 512;
 /// The same for payload from a peer. A slice of it holds the whole batch of packets alive in which it came, up to
 /// 64 KiB that a peer can fill with anything. A longer one is no small part of that; what packets bring is shorter.
-const COPY_BELOW_FROM_PEER: usize = 16 << 10;
+const COPY_BELOW_FROM_PEER: u32 = 16 << 10;
 
 /// What a group costs beside its frames: itself, and its places in the lists of its track.
 const GROUP_COST: u64 = size_of::<GroupShared>() as u64 + 128;
@@ -106,6 +106,9 @@ struct State {
     payload: u64,
     end: Option<Result<(), GroupError>>,
     ended_at: Option<Instant>,
+    /// Who reads, and how many pieces of payload have been let go of, where a group is read once.
+    consumers: u32,
+    taken: u32,
     /// Who writes, where that may be several.
     writers: Vec<pen::Writer>,
     readers: WaitList,
@@ -123,9 +126,11 @@ pub(super) struct GroupShared {
     /// The track's account, to which this group adds what it holds.
     account: Arc<Account>,
     /// Shorter payload is copied.
-    copy_below: usize,
+    copy_below: u32,
     /// The most that the track holds; beyond it, the track is asked to let go of something.
     max_held: u64,
+    /// See [`Retention::read_once`].
+    read_once: bool,
     track: Weak<TrackShared>,
     state: Mutex<State>,
 }
@@ -146,6 +151,7 @@ impl GroupShared {
             account,
             copy_below: if from_peer { COPY_BELOW_FROM_PEER } else { COPY_BELOW },
             max_held: retention.max_bytes,
+            read_once: retention.read_once,
             track,
             state: Mutex::default(),
         };
@@ -175,7 +181,8 @@ impl GroupShared {
             return 0;
         }
         let lists = state.frames.capacity() * FRAME_COST + state.chunks.capacity() * CHUNK_COST;
-        let payload = state.chunks.iter().map(|chunk| chunk.len() + ALLOCATION_COST).sum::<usize>();
+        let kept = state.chunks.iter().filter(|chunk| !chunk.is_empty());
+        let payload = kept.map(|chunk| chunk.len() + ALLOCATION_COST).sum::<usize>();
         GROUP_COST + (lists + payload) as u64
     }
 
@@ -213,6 +220,45 @@ impl GroupShared {
         self.account.release(std::mem::take(&mut state.bytes));
         state.readers.wake();
         state.expiry.wake();
+    }
+}
+
+/// What is read once.
+impl GroupShared {
+    /// There is one more reader.
+    fn is_read(&self) {
+        if self.read_once {
+            self.lock().consumers += 1;
+        }
+    }
+
+    /// Lets go of pieces that the only reader has.
+    fn was_read(&self, state: &mut State, chunks: Range<usize>) {
+        if !self.read_once || state.consumers > 1 {
+            return;
+        }
+        state.taken = u32::try_from(chunks.end).unwrap_or(u32::MAX);
+        let chunks = state.chunks.get_mut(chunks).unwrap_or_default();
+        let taken = chunks.iter_mut().map(std::mem::take).filter(|chunk| !chunk.is_empty());
+        let bytes = taken.map(|chunk| (chunk.len() + ALLOCATION_COST) as u64).sum();
+        state.bytes -= bytes;
+        self.account.release(bytes);
+    }
+
+    /// There is one reader less; with the last one the group goes.
+    fn is_left(&self, mut state: MutexGuard<'_, State>) {
+        if !self.read_once {
+            return;
+        }
+        state.consumers -= 1;
+        if state.consumers > 0 {
+            return;
+        }
+        drop(state);
+        match self.track.upgrade() {
+            Some(track) => track.forget(self.key.sequence),
+            None => self.expire(),
+        }
     }
 }
 
@@ -274,6 +320,7 @@ impl GroupProducer {
             account: Arc::clone(&account),
             copy_below: COPY_BELOW_FROM_PEER,
             max_held: u64::MAX,
+            read_once: retention.read_once,
             track: Weak::new(),
             state: Mutex::default(),
         };
@@ -455,7 +502,8 @@ impl GroupShared {
         if chunk.is_empty() {
             return Ok(self.charge(state, 0));
         }
-        let chunk = if chunk.len() < self.copy_below { Bytes::copy_from_slice(&chunk) } else { chunk };
+        let chunk =
+            if chunk.len() < self.copy_below as usize { Bytes::copy_from_slice(&chunk) } else { chunk };
         let len = chunk.len();
         self.account.came(len as u64);
         let end = state.chunks.len() + 1;

@@ -46,6 +46,11 @@ pub struct Retention {
     pub max_group_bytes: u64,
     /// Most frames of one group; a group that grows past it is aborted.
     pub max_group_frames: usize,
+    /// Whether payload is let go of as soon as it has been read, and a group once its reader is dropped, whether or not
+    /// that has read all of it; what is still to come of such a group is not wanted. For tracks with one reader. Another
+    /// reader of a group finds it [expired](crate::GroupError::Expired) where it comes too late; as long as there is one,
+    /// what is read stays.
+    pub read_once: bool,
 }
 
 impl Retention {
@@ -54,10 +59,16 @@ impl Retention {
     pub fn max_age(age: Duration) -> Self {
         Self { max_age: age, ..Self::default() }
     }
+
+    /// The default for a track that is read once: what has been read is not kept.
+    #[must_use]
+    pub fn read_once() -> Self {
+        Self { read_once: true, ..Self::default() }
+    }
 }
 
 impl Default for Retention {
-    /// Ten seconds, 1024 groups, 64 MiB; one group at most 32 MiB and 65,536 frames.
+    /// Ten seconds, 1024 groups, 64 MiB; one group at most 32 MiB and 65,536 frames; kept when they have been read, too.
     fn default() -> Self {
         Self {
             max_age: Duration::from_secs(10),
@@ -65,6 +76,7 @@ impl Default for Retention {
             max_bytes: 64 << 20,
             max_group_bytes: 32 << 20,
             max_group_frames: 1 << 16,
+            read_once: false,
         }
     }
 }

@@ -16,6 +16,7 @@ mod cache;
 mod gate;
 mod merge;
 mod names;
+mod once;
 mod wakes;
 
 fn producer(retention: Retention) -> TrackProducer {

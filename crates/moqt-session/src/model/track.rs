@@ -303,6 +303,15 @@ impl TrackShared {
         place.is_some()
     }
 
+    /// Drops a group that has been read.
+    pub(super) fn forget(&self, sequence: u64) {
+        let mut state = self.lock();
+        if let Some(place) = state.groups.get(&sequence).map(|held| held.place) {
+            self.drop_place(&mut state, place);
+            self.account.has_spare(state.arrivals.len() > 1);
+        }
+    }
+
     fn drop_place(&self, state: &mut State, place: u64) {
         let Some(group) = state.arrivals.remove(&place) else { return };
         state.running.remove(&place);
@@ -463,7 +472,8 @@ impl TrackProducer {
     /// # Errors
     ///
     /// - [`CreateGroupError::Ended`]: the track has ended.
-    /// - [`CreateGroupError::Duplicate`]: the track holds a group of that number.
+    /// - [`CreateGroupError::Duplicate`]: the track holds a group of that number; where it is
+    ///   [read once](Retention::read_once), it may also have held one, or given it up.
     pub fn create_group(&self, sequence: u64) -> Result<GroupProducer, CreateGroupError> {
         self.begin_group(sequence).map(|(group, _told)| group)
     }
@@ -474,7 +484,10 @@ impl TrackProducer {
         if state.end.is_some() {
             return Err(CreateGroupError::Ended);
         }
-        if state.groups.contains_key(&sequence) {
+        // Where what was read is gone, its number still tells.
+        let was_here =
+            || self.shared.retention.read_once && state.holes.within(sequence, sequence).is_empty();
+        if state.groups.contains_key(&sequence) || was_here() {
             return Err(CreateGroupError::Duplicate(sequence));
         }
         let group = GroupProducer::new(self.shared.insert(&mut state, sequence));

@@ -52,6 +52,7 @@ pub struct GroupConsumer {
 
 impl GroupConsumer {
     pub(in crate::model) fn new(shared: Arc<GroupShared>) -> Self {
+        shared.is_read();
         Self {
             shared,
             frame: 0,
@@ -153,6 +154,9 @@ impl GroupConsumer {
             self.frame += 1;
             self.opened = false;
         }
+        if self.is_late(&state) {
+            return Poll::Ready(Err(GroupError::Expired));
+        }
         let Some(entry) = state.frames.get(self.frame) else {
             return Self::poll_end(&mut state, self.frame, &mut self.place, cx).map_ok(|()| None);
         };
@@ -163,9 +167,8 @@ impl GroupConsumer {
                 Poll::Pending => Poll::Pending,
             };
         }
-        let size = entry.meta.size;
-        let chunks = state.chunks.get(entry.chunks.clone()).unwrap_or_default();
-        let frame = match chunks {
+        let (size, chunks) = (entry.meta.size, entry.chunks.clone());
+        let frame = match state.chunks.get(chunks.clone()).unwrap_or_default() {
             [] => Bytes::new(),
             [one] => one.clone(),
             many => {
@@ -175,6 +178,7 @@ impl GroupConsumer {
             }
         };
         self.frame += 1;
+        self.shared.was_read(&mut state, chunks);
         Poll::Ready(Ok(Some(frame)))
     }
 
@@ -208,7 +212,10 @@ impl GroupConsumer {
         if within && !self.opened {
             return Poll::Ready(Ok(None));
         }
-        match self.step(&state) {
+        if self.is_late(&state) {
+            return Poll::Ready(Err(GroupError::Expired));
+        }
+        match self.step(&mut state) {
             Some(part) => {
                 if within && matches!(part, Part::Frame(_)) {
                     // The frame of the caller ended; the next one is for the next call.
@@ -233,6 +240,9 @@ impl GroupConsumer {
     ) -> Poll<Result<usize, GroupError>> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
+        if self.is_late(&state) {
+            return Poll::Ready(Err(GroupError::Expired));
+        }
         match self.take_wire(&mut state, max, form, pieces) {
             0 => Self::poll_end(&mut state, self.frame, &mut self.place, cx).map_ok(|()| 0),
             taken => Poll::Ready(Ok(taken)),
@@ -243,6 +253,9 @@ impl GroupConsumer {
     pub(crate) fn wire_ready(&mut self, max: usize, form: HeaderForm, pieces: &mut Vec<Bytes>) -> usize {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
+        if self.is_late(&state) {
+            return 0;
+        }
         self.take_wire(&mut state, max, form, pieces)
     }
 
@@ -314,8 +327,19 @@ impl GroupConsumer {
         Poll::Pending
     }
 
+    /// Whether what this reader has not read has been read once, and let go of.
+    fn is_late(&self, state: &State) -> bool {
+        let taken = state.taken as usize;
+        let next = || match state.frames.get(self.frame) {
+            Some(_) if self.opened => self.chunk,
+            Some(entry) => entry.chunks.start,
+            None => taken,
+        };
+        taken > 0 && next() < taken
+    }
+
     /// Moves the cursor over what is there; `None` when there is nothing yet.
-    fn step(&mut self, state: &State) -> Option<Part> {
+    fn step(&mut self, state: &mut State) -> Option<Part> {
         loop {
             let entry = state.frames.get(self.frame)?;
             if !self.opened {
@@ -325,6 +349,7 @@ impl GroupConsumer {
             }
             if self.chunk < entry.chunks.end {
                 let chunk = state.chunks.get(self.chunk)?.clone();
+                self.shared.was_read(state, self.chunk..self.chunk + 1);
                 self.chunk += 1;
                 return Some(Part::Chunk(chunk));
             }
@@ -346,6 +371,7 @@ impl GroupConsumer {
 
 impl Clone for GroupConsumer {
     fn clone(&self) -> Self {
+        self.shared.is_read();
         Self {
             shared: Arc::clone(&self.shared),
             frame: self.frame,
@@ -365,5 +391,6 @@ impl Drop for GroupConsumer {
         let mut state = self.shared.lock();
         state.readers.leave(&mut self.place);
         state.expiry.leave(&mut self.expiry);
+        self.shared.is_left(state);
     }
 }

@@ -264,6 +264,8 @@ enum Step {
     Finish(usize),
     Abort(usize),
     Read(usize),
+    Take(usize),
+    Leave(usize),
     Gap(usize, u64),
     Info(usize, u64),
     Replace(usize),
@@ -282,7 +284,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any.clone(), 0..20_000_usize).prop_map(|(group, len)| Step::Piece(group, len)),
         2 => any.clone().prop_map(Step::Finish),
         1 => any.clone().prop_map(Step::Abort),
-        1 => track.clone().prop_map(Step::Read),
+        2 => track.clone().prop_map(Step::Read),
+        4 => any.clone().prop_map(Step::Take),
+        1 => any.clone().prop_map(Step::Leave),
         1 => (track.clone(), 0..40_u64).prop_map(|(track, first)| Step::Gap(track, first)),
         1 => (track.clone(), 0..4_u64).prop_map(|(track, secs)| Step::Info(track, secs)),
         1 => track.prop_map(Step::Replace),
@@ -307,10 +311,14 @@ proptest! {
                 max_bytes: 60_000,
                 max_group_bytes: 30_000,
                 max_group_frames: 20,
+                read_once: false,
             };
-            let open = |number: usize| match number % 2 {
-                0 => within(&budget, retention),
-                _ => TrackProducer::incoming("cam/video".parse().unwrap(), retention, &budget),
+            let open = |number: usize| {
+                let retention = Retention { read_once: number >= 2, ..retention };
+                match number % 2 {
+                    0 => within(&budget, retention),
+                    _ => TrackProducer::incoming("cam/video".parse().unwrap(), retention, &budget),
+                }
             };
             let mut tracks: Vec<_> = (0..TRACKS).map(open).collect();
             let (mut groups, mut readers) = (Vec::new(), Vec::new());
@@ -337,6 +345,12 @@ proptest! {
                     Step::Abort(group) if !groups.is_empty() => drop(groups.swap_remove(group % len)),
                     Step::Finish(_) | Step::Abort(_) => {}
                     Step::Read(track) => readers.extend(tracks[track].consume().group(3)),
+                    Step::Take(_) | Step::Leave(_) if readers.is_empty() => {}
+                    Step::Take(reader) => {
+                        let reader = reader % readers.len();
+                        let _ = now_or_never(readers[reader].read_frame());
+                    }
+                    Step::Leave(reader) => drop(readers.swap_remove(reader % readers.len())),
                     Step::Gap(track, first) => tracks[track].gap(first, first + 3, Reason::NotFound),
                     Step::Info(track, secs) => {
                         let max_age = (secs > 0).then(|| Duration::from_secs(secs));
