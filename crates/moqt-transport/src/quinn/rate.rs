@@ -97,6 +97,11 @@ impl Pace {
         (self.from, self.bytes, self.busy) = (Some(now), 0, false);
     }
 
+    /// Nothing is under way or waits: the time until there is something again says nothing of the path.
+    fn rest(&mut self) {
+        (self.from, self.bytes, self.busy) = (None, 0, false);
+    }
+
     /// 0 while nothing is known.
     fn best(&self) -> u64 {
         self.recent.into_iter().max().unwrap_or(0)
@@ -105,7 +110,7 @@ impl Pace {
 
 /// What `bytes_per_second` come to in `time`, of which whole microseconds count.
 ///
-/// For each acknowledgement, so without a division of 128 bits; 64 are enough for 18 TB/s over a second.
+/// Without a division of 128 bits; 64 are enough for 18 TB/s over a second.
 fn bytes_in(time: Duration, bytes_per_second: u64) -> u64 {
     let micros = time.as_secs().saturating_mul(1_000_000).saturating_add(time.subsec_micros().into());
     bytes_per_second.saturating_mul(micros) / 1_000_000
@@ -139,17 +144,66 @@ struct Measured {
     queued: Option<Instant>,
     calm: bool,
     by_loss: bool,
+    /// What has come of the acknowledgement that is being taken in.
+    acked: Option<Acked>,
+    /// Bytes that may be under way, and whether the controller inside would have more.
+    window: u64,
+    capped: bool,
     path: Arc<Path>,
 }
 
+/// What one acknowledgement says of all the packets in it.
+#[derive(Clone, Copy, Debug)]
+struct Acked {
+    bytes: u64,
+    app_limited: bool,
+    rtt: Duration,
+    min_rtt: Duration,
+    /// Whether packets have waited.
+    queued: bool,
+}
+
 impl Measured {
-    /// Whether the controller inside would have more under way than is of use.
-    fn is_capped(&self) -> bool {
-        self.window() < self.inner.window()
+    fn new(inner: Box<dyn Controller>, by_loss: bool, path: Arc<Path>) -> Self {
+        let (rate, pace, window) = (Rate::default(), Pace::default(), inner.window());
+        Self {
+            inner,
+            rate,
+            pace,
+            enough: 0,
+            queued: None,
+            calm: false,
+            by_loss,
+            acked: None,
+            window,
+            capped: false,
+            path,
+        }
     }
 
-    fn tell(&self) {
-        self.path.window.store(self.window(), Ordering::Relaxed);
+    fn take_in(&mut self, now: Instant, acked: Acked) {
+        self.rate.acked(now, acked.bytes, acked.app_limited, acked.rtt);
+        self.pace.acked(now, acked.bytes, !acked.app_limited, acked.rtt);
+        if self.queued.is_none() || acked.queued {
+            // A path that is new may have one.
+            self.queued = Some(now);
+        }
+        self.calm = self.queued.is_some_and(|at| now.saturating_duration_since(at) > CALM);
+        let time = acked.min_rtt + acked.min_rtt.max(SLACK);
+        self.enough = bytes_in(time, self.pace.best());
+    }
+
+    /// Takes over what has become of the window, and tells the writers.
+    fn tell(&mut self) {
+        let inner = self.inner.window();
+        self.window = if self.enough == 0 || self.calm || !self.by_loss {
+            inner
+        } else {
+            // Round trips may have become longer since the shortest of them: then the window inside knows better.
+            self.enough.max(inner / 2).max(LEAST).min(inner)
+        };
+        self.capped = self.window < inner;
+        self.path.window.store(self.window, Ordering::Relaxed);
     }
 }
 
@@ -158,22 +212,29 @@ impl Controller for Measured {
         self.inner.on_sent(now, bytes, last_packet_number);
     }
 
+    /// For each packet, so what is the same for all packets of an acknowledgement waits for its end.
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
-        self.rate.acked(now, bytes, app_limited, rtt.get());
-        self.pace.acked(now, bytes, !app_limited, rtt.get());
+        let acked = self.acked.get_or_insert_with(|| Acked {
+            bytes: 0,
+            app_limited,
+            rtt: rtt.get(),
+            min_rtt: rtt.min(),
+            queued: rtt.conservative() > rtt.min() + QUEUE,
+        });
+        acked.bytes += bytes;
         // A window that is not used does not grow.
-        self.inner.on_ack(now, sent, bytes, app_limited || self.is_capped(), rtt);
-        if self.queued.is_none() || rtt.conservative() > rtt.min() + QUEUE {
-            // A path that is new may have one.
-            self.queued = Some(now);
-        }
-        self.calm = self.queued.is_some_and(|at| now.saturating_duration_since(at) > CALM);
-        let time = rtt.min() + rtt.min().max(SLACK);
-        self.enough = bytes_in(time, self.pace.best());
+        self.inner.on_ack(now, sent, bytes, app_limited || self.capped, rtt);
     }
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest: Option<u64>) {
-        self.inner.on_end_acks(now, in_flight, app_limited || self.is_capped(), largest);
+        if let Some(acked) = self.acked.take() {
+            self.take_in(now, acked);
+        }
+        // Otherwise there is more that only waits for this acknowledgement.
+        if in_flight == 0 && app_limited {
+            self.pace.rest();
+        }
+        self.inner.on_end_acks(now, in_flight, app_limited || self.capped, largest);
         self.tell();
     }
 
@@ -188,12 +249,7 @@ impl Controller for Measured {
     }
 
     fn window(&self) -> u64 {
-        let window = self.inner.window();
-        if self.enough == 0 || self.calm || !self.by_loss {
-            return window;
-        }
-        // Round trips may have become longer since the shortest of them: then the window inside knows better.
-        self.enough.max(window / 2).max(LEAST).min(window)
+        self.window
     }
 
     fn metrics(&self) -> ControllerMetrics {
@@ -209,6 +265,9 @@ impl Controller for Measured {
             queued: self.queued,
             calm: self.calm,
             by_loss: self.by_loss,
+            acked: self.acked,
+            window: self.window,
+            capped: self.capped,
             path: Arc::clone(&self.path),
         })
     }
@@ -238,9 +297,7 @@ impl<F: ControllerFactory + Send + Sync + 'static> ControllerFactory for Measure
         let inner = Arc::clone(&self.factory).build(now, current_mtu);
         let (most, uni_streams) = (self.send_window, self.uni_streams);
         let path = Arc::new(Path { window: inner.window().into(), most, uni_streams });
-        let (rate, pace) = Default::default();
-        let by_loss = self.by_loss;
-        Box::new(Measured { inner, rate, pace, enough: 0, queued: None, calm: false, by_loss, path })
+        Box::new(Measured::new(inner, self.by_loss, path))
     }
 }
 
@@ -295,6 +352,22 @@ mod tests {
         assert_eq!(rate.bits_per_second, None);
         rate.acked(now, 1000, false, 300 * MS);
         assert_eq!(rate.bits_per_second, Some(800_000));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "any point in time will do")]
+    fn an_application_that_pauses_does_not_slow_the_pace() {
+        let (mut now, mut pace) = (Instant::now(), Pace::default());
+        // Bursts of 12 kB that a path of 1 MB/s takes, each once everything has arrived.
+        for _ in 0..30 {
+            for _ in 0..12 {
+                pace.acked(now, 1000, true, MS);
+                now += MS;
+            }
+            pace.rest();
+            now += 30 * MS;
+        }
+        assert!(pace.recent.iter().all(|&pace| (900_000..1_200_000).contains(&pace)), "{:?}", pace.recent);
     }
 
     #[test]
@@ -362,11 +435,12 @@ mod tests {
             (100_000, 60_000, false, false, 100_000),
             (100_000, 60_000, true, true, 100_000),
         ] {
-            let (rate, pace, path) = Default::default();
-            let inner = Box::new(Fixed(window));
-            let measured = Measured { inner, rate, pace, enough, queued: None, calm, by_loss, path };
+            let mut measured = Measured::new(Box::new(Fixed(window)), by_loss, Arc::default());
+            (measured.enough, measured.calm) = (enough, calm);
+            measured.tell();
             assert_eq!(measured.window(), expected, "{window} {enough} {calm} {by_loss}");
-            assert_eq!(measured.is_capped(), expected < window);
+            assert_eq!(measured.path.window.load(Ordering::Relaxed), expected);
+            assert_eq!(measured.capped, expected < window);
         }
     }
 
