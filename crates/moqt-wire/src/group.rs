@@ -101,6 +101,28 @@ impl FrameDecoder {
         self.state == State::Header && self.front.is_empty()
     }
 
+    /// How many bytes of payload are here that belong to the frame that has begun.
+    pub fn ready(&self) -> usize {
+        match self.state {
+            State::Header => 0,
+            State::Payload(left) => usize::try_from(left).unwrap_or(usize::MAX).min(self.buffered()),
+        }
+    }
+
+    /// Whether the frame that has begun, or else the next one, is known to be here in part only.
+    pub fn is_cut(&self) -> bool {
+        match self.state {
+            State::Payload(left) => left > self.buffered() as u64,
+            State::Header => varint::peek(&self.front)
+                .or_else(|| self.peek_across())
+                .is_some_and(|(size, len)| size.saturating_add(len as u64) > self.buffered() as u64),
+        }
+    }
+
+    fn buffered(&self) -> usize {
+        self.front.len() + self.chunks.iter().map(Bytes::len).sum::<usize>()
+    }
+
     /// The header where it lies in one chunk with something after it, which is nearly always.
     #[inline]
     fn header(&mut self) -> Result<Option<FrameEvent>, DecodeError> {

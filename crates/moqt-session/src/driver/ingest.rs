@@ -94,12 +94,41 @@ trait Sink: Sync {
     fn let_go(&self) -> impl Future<Output = GroupError> + Send;
 }
 
+/// One part of a frame.
+enum Written {
+    Begin(FrameMeta),
+    /// It keeps nothing alive but itself.
+    Own(Bytes),
+    /// A slice of what has come.
+    Slice(Bytes),
+}
+
+/// A slice at least as long as this is no small part of what it keeps alive; shorter ones are copied together. So what
+/// came in many packets is few pieces for all who read it.
+const SLICE: usize = 16 << 10;
+
 fn drain(
     frames: &mut FrameDecoder,
-    mut write: impl FnMut(FrameEvent) -> Result<(), GroupError>,
+    mut write: impl FnMut(Written) -> Result<(), GroupError>,
 ) -> Result<(), GroupError> {
-    while let Some(event) = frames.next().map_err(|_| GroupError::TooLarge)? {
-        write(event)?;
+    let too_large = |_| GroupError::TooLarge;
+    while let Some(event) = frames.next().map_err(too_large)? {
+        match event {
+            FrameEvent::Begin { size } => write(Written::Begin(FrameMeta::sized(size)))?,
+            FrameEvent::Payload(slice) if slice.len() >= SLICE => write(Written::Slice(slice))?,
+            FrameEvent::Payload(slice) => {
+                let whole = slice.len() + frames.ready();
+                let mut own = Vec::with_capacity(whole);
+                own.extend_from_slice(&slice);
+                while own.len() < whole
+                    && let Some(FrameEvent::Payload(slice)) = frames.next().map_err(too_large)?
+                {
+                    own.extend_from_slice(&slice);
+                }
+                write(Written::Own(own.into()))?;
+            }
+            FrameEvent::End => {}
+        }
     }
     Ok(())
 }
@@ -111,10 +140,10 @@ impl Sink for &GroupProducer {
 
     fn take(&mut self, frames: &mut FrameDecoder) -> Result<(), GroupError> {
         self.write_parts(|parts| {
-            drain(frames, |event| match event {
-                FrameEvent::Begin { size } => parts.begin(FrameMeta::sized(size)),
-                FrameEvent::Payload(payload) => parts.append(payload),
-                FrameEvent::End => Ok(()),
+            drain(frames, |written| match written {
+                Written::Begin(meta) => parts.begin(meta),
+                Written::Own(payload) => parts.append_own(payload),
+                Written::Slice(payload) => parts.append(payload),
             })
         })
     }
@@ -139,10 +168,10 @@ impl Sink for Pen {
 
     fn take(&mut self, frames: &mut FrameDecoder) -> Result<(), GroupError> {
         self.write_parts(|parts| {
-            drain(frames, |event| match event {
-                FrameEvent::Begin { size } => parts.begin(FrameMeta::sized(size)),
-                FrameEvent::Payload(payload) => parts.append(payload),
-                FrameEvent::End => Ok(()),
+            drain(frames, |written| match written {
+                Written::Begin(meta) => parts.begin(meta),
+                Written::Own(payload) => parts.append_own(payload),
+                Written::Slice(payload) => parts.append(payload),
             })
         })
     }
@@ -250,17 +279,27 @@ async fn copy<R: RecvStream>(
                 // Whatever else has come goes along: all readers are woken once for it.
                 came = chunk.len();
                 frames.push(chunk);
-                while came < CHUNK
-                    && let Some(Ok(Some(chunk))) = stream.read_chunk(CHUNK).now_or_never()
-                {
-                    came += chunk.len();
-                    frames.push(chunk);
+                read_on(stream, &mut frames, &mut came);
+                if came < CHUNK && frames.is_cut() {
+                    // So does the rest of a frame that is here and only has to be taken from the socket.
+                    tokio::task::yield_now().await;
+                    read_on(stream, &mut frames, &mut came);
                 }
             }
             Ok(None) => return frames.finish().map_err(|_| GroupError::WrongSize),
             Err(ReadError::Reset(code)) => return Err(GroupError::Reset(dialect.reason(code))),
             Err(_) => return Err(GroupError::Reset(Reason::Transport)),
         }
+    }
+}
+
+/// Takes what else has come, up to a limit.
+fn read_on(stream: &mut impl RecvStream, frames: &mut FrameDecoder, came: &mut usize) {
+    while *came < CHUNK
+        && let Some(Ok(Some(chunk))) = stream.read_chunk(CHUNK).now_or_never()
+    {
+        *came += chunk.len();
+        frames.push(chunk);
     }
 }
 
@@ -271,5 +310,61 @@ fn stop_code(dialect: &'static dyn Dialect, error: &GroupError) -> Code {
         // Nobody reads it any more.
         GroupError::Expired | GroupError::Finished | GroupError::Reset(_) => dialect.code(Reason::Cancelled),
         other => dialect.code(other.reason()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_in_many_packets_is_one_piece_for_each_frame_and_large_slices_stay() {
+        let mut frames = FrameDecoder::new(Limits::default());
+        let packet = |fill: u8, len: usize| Bytes::from(vec![fill; len]);
+        let large = packet(3, SLICE);
+        // Frames of 5000, 0 and 20,000 bytes, and 700 of one of 1000, all of two-byte and four-byte headers.
+        let mut came =
+            vec![[&[0x53, 0x88][..], &[1; 1200]].concat().into(), packet(1, 1400), packet(1, 1400)];
+        came.push([&[1; 1000][..], &[0], &[0x80, 0, 0x4e, 0x20], &[2; 100]].concat().into());
+        came.extend([packet(2, 1400), large.clone(), packet(4, 20_000 - 1500 - SLICE)]);
+        came.push([&[0x43, 0xe8][..], &[5; 700]].concat().into());
+        frames.extend(came);
+        let mut written = Vec::new();
+        drain(&mut frames, |part| {
+            written.push(part);
+            Ok(())
+        })
+        .unwrap();
+        let shown: Vec<_> = written
+            .iter()
+            .map(|part| match part {
+                Written::Begin(meta) => ("begin", meta.size as usize),
+                Written::Own(payload) => ("own", payload.len()),
+                Written::Slice(payload) => ("slice", payload.len()),
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("begin", 5000),
+                ("own", 5000),
+                ("begin", 0),
+                ("begin", 20_000),
+                ("own", 20_000),
+                ("begin", 1000),
+                ("own", 700)
+            ]
+        );
+        let Some(Written::Own(payload)) = written.get(4) else { panic!() };
+        assert_eq!((payload[0], payload[1500], payload[19_999]), (2, 3, 4));
+        // One that begins with a large slice is that slice.
+        frames.extend([packet(5, 300), [&[0x80, 0, 0x40, 0x00][..], &large[..]].concat().into()]);
+        let mut slices = 0;
+        drain(&mut frames, |part| {
+            slices += usize::from(matches!(part, Written::Slice(_)));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(slices, 1);
     }
 }

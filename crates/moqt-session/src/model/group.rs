@@ -471,6 +471,11 @@ impl Parts<'_> {
 
     /// Appends to the frame begun last; the caller keeps to its size.
     pub(crate) fn append(&mut self, chunk: Bytes) -> Result<(), GroupError> {
+        self.append_own(self.shared.owned(chunk))
+    }
+
+    /// The same for payload that keeps nothing else alive.
+    pub(crate) fn append_own(&mut self, chunk: Bytes) -> Result<(), GroupError> {
         self.held = self.shared.append(self.state, chunk)?;
         self.is_news = true;
         Ok(())
@@ -494,6 +499,11 @@ impl GroupShared {
         state.frames.push(FrameEntry { meta, written: 0, chunks: next..next, header: Bytes::new() });
         let grown = state.frames.capacity() - before;
         Ok(self.charge(state, grown * FRAME_COST))
+    }
+
+    /// The same payload, so that it keeps no more alive than it counts for.
+    fn owned(&self, chunk: Bytes) -> Bytes {
+        if chunk.len() < self.copy_below as usize { Bytes::copy_from_slice(&chunk) } else { chunk }
     }
 
     /// Adds payload to the last frame; returns what the track holds then.

@@ -51,6 +51,25 @@ fn payload_is_given_out_as_it_arrives() {
 }
 
 #[test]
+fn it_says_how_much_of_a_frame_is_here() {
+    let mut decoder = decoder(&[]);
+    assert_eq!((decoder.ready(), decoder.is_cut()), (0, false));
+    for (chunk, is_cut) in
+        [(&b"\x40"[..], false), (b"\x05", true), (b"hel", true), (b"lo", false), (b"\x01", false)]
+    {
+        decoder.push(Bytes::from_static(chunk));
+        assert_eq!(decoder.is_cut(), is_cut, "{chunk:?}");
+    }
+    assert_eq!(decoder.ready(), 0, "it has not begun");
+    assert_eq!(decoder.next(), Ok(Some(begin(5))));
+    assert_eq!(decoder.ready(), 5);
+    assert_eq!(decoder.next(), Ok(Some(payload(b"hel"))));
+    assert_eq!((decoder.ready(), decoder.is_cut()), (2, false));
+    assert_eq!(events(&mut decoder), [payload(b"lo"), FrameEvent::End, begin(1)]);
+    assert_eq!((decoder.ready(), decoder.is_cut()), (0, true));
+}
+
+#[test]
 fn payload_is_a_slice_of_the_chunk() {
     let chunk = Bytes::from(b"\x03abc".to_vec());
     let mut decoder = decoder(&[]);

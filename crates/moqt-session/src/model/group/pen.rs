@@ -275,7 +275,19 @@ impl PenParts<'_, '_> {
     pub(crate) fn append(&mut self, chunk: Bytes) -> Result<(), GroupError> {
         match self {
             Self::Only(parts) => parts.append(chunk),
-            Self::Shared(parts) => parts.append(chunk),
+            Self::Shared(parts) => parts.append(chunk, GroupShared::owned),
+        }
+    }
+
+    /// The same for payload that keeps nothing else alive.
+    ///
+    /// # Errors
+    ///
+    /// As [`begin`](Self::begin).
+    pub(crate) fn append_own(&mut self, chunk: Bytes) -> Result<(), GroupError> {
+        match self {
+            Self::Only(parts) => parts.append_own(chunk),
+            Self::Shared(parts) => parts.append(chunk, |_, chunk| chunk),
         }
     }
 }
@@ -296,7 +308,11 @@ impl SharedParts<'_> {
         Ok(())
     }
 
-    fn append(&mut self, mut chunk: Bytes) -> Result<(), GroupError> {
+    fn append(
+        &mut self,
+        mut chunk: Bytes,
+        owned: impl FnOnce(&GroupShared, Bytes) -> Bytes,
+    ) -> Result<(), GroupError> {
         self.state.may_write(self.source)?;
         let frame = self.frames.checked_sub(1).and_then(|at| self.state.frames.get(at));
         let there = frame.ok_or(GroupError::WrongSize)?.written;
@@ -307,7 +323,10 @@ impl SharedParts<'_> {
         }
         // Only the last frame is not whole, so what is new belongs to it.
         let known = usize::try_from(there.saturating_sub(before)).unwrap_or(usize::MAX);
-        self.held = Some(self.group.append(self.state, chunk.split_off(known.min(chunk.len())))?);
+        let new = chunk.split_off(known.min(chunk.len()));
+        // The rest of a piece keeps all of it alive.
+        let new = if known == 0 { owned(self.group, new) } else { self.group.owned(new) };
+        self.held = Some(self.group.append(self.state, new)?);
         self.is_news = true;
         Ok(())
     }
