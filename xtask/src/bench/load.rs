@@ -7,9 +7,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use super::page::Beside;
+use super::peer::Peer;
 use super::verdict::{Metric, Pair, Verdict, judge, shuffled};
 use super::{BenchArgs, chart, page};
 use crate::lab::child::Child;
@@ -20,8 +22,11 @@ use crate::shell;
 /// The loads with bars, at the sizes that these are for.
 const USUAL: &[&str] = &["V5", "F4", "A50"];
 
+/// The reference that is a relay of others.
+const PEER: &str = "moq-relay";
+
 /// How long a program may take beyond the load itself.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A relay to be measured, and how a load is put on it.
 enum Arm {
@@ -29,21 +34,27 @@ enum Arm {
     Moqt(PathBuf),
     /// The null relay.
     Null(PathBuf),
+    /// A relay that was not written here.
+    Peer(Peer),
 }
 
 /// One load: a shape, and how many subscribers if not as many as usual.
-struct Workload {
+pub(super) struct Workload {
     name: String,
+    pub(super) shape: String,
+    pub(super) subscribers: Option<u64>,
     args: Vec<String>,
 }
 
 impl Workload {
-    fn parse(name: &str) -> Self {
+    fn parse(name: &str) -> Result<Self> {
         let name = name.to_ascii_uppercase();
         let (shape, count) = name.split_once(':').map_or((name.as_str(), None), |(a, b)| (a, Some(b)));
         let mut args = vec!["--shape".to_owned(), shape.to_owned()];
+        let subscribers = count.map(str::parse).transpose();
+        let subscribers = subscribers.with_context(|| format!("{name} names no number of subscribers"))?;
         args.extend(count.into_iter().flat_map(|count| ["--subscribers".to_owned(), count.to_owned()]));
-        Self { args, name }
+        Ok(Self { shape: shape.to_owned(), subscribers, args, name })
     }
 }
 
@@ -53,7 +64,10 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let (reference_name, reference) = match args.vs.as_str() {
         "r0" => ("r0", Arm::Null(programs.null_relay.clone())),
         "previous" => ("previous", Arm::Moqt(programs::previous()?)),
-        path => ("other", Arm::Moqt(programs::existing(path)?)),
+        path => match Peer::find(path.as_ref())? {
+            Some(peer) => (PEER, Arm::Peer(peer)),
+            None => ("other", Arm::Moqt(programs::existing(path)?)),
+        },
     };
     let arms = [("ours", Arm::Moqt(programs.moqt.clone())), (reference_name, reference)];
     let out = args.out.clone().unwrap_or_else(|| programs::target().join("bench"));
@@ -64,7 +78,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
 
     let wanted: Vec<&str> = args.workloads.iter().map(String::as_str).collect();
     let wanted = if wanted.contains(&"all") { USUAL.to_vec() } else { wanted };
-    let workloads: Vec<Workload> = wanted.into_iter().map(Workload::parse).collect();
+    let workloads: Vec<Workload> = wanted.into_iter().map(Workload::parse).collect::<Result<_>>()?;
     let revision = revision();
     let mut seed = seed();
     let mut written: Vec<String> = Vec::new();
@@ -98,7 +112,15 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     );
     for ((at, metric), pairs) in &values {
         let Some(workload) = workloads.get(*at) else { continue };
-        let bar = metric.bar(&workload.name, args.carrier).filter(|_| reference_name == "r0");
+        let bar = match reference_name {
+            "r0" => metric.bar(&workload.name, args.carrier),
+            PEER => metric.peer_bar(&workload.name),
+            _ => None,
+        };
+        if reference_name == PEER && matches!(metric, Metric::LatencyP50 | Metric::LatencyP99) {
+            // Its generator does not say.
+            continue;
+        }
         let Some(mut finding) = judge(pairs, bar) else { continue };
         finding.goal = metric.goal(&workload.name, args.carrier).filter(|_| reference_name == "r0");
         let name = format!("{} {}", workload.name, metric.name());
@@ -125,7 +147,14 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let drawn = chart::svg(&title, &rows);
     fs::write(&picture, &drawn).context("cannot write the chart")?;
     if args.write {
-        page::write(args, &rows, &revision, &written, &drawn)?;
+        let beside = match &arms {
+            [_, (_, Arm::Peer(peer))] => peer.beside(args.carrier)?,
+            [_, (_, Arm::Null(_))] => {
+                Beside { part: "", name: "the null relay".to_owned(), over: "raw QUIC".to_owned() }
+            }
+            _ => bail!("the page has no place for results beside another moqt"),
+        };
+        page::write(args, &beside, &rows, &revision, &written, &drawn)?;
     }
     println!("\nlines: {}\nchart: {}", lines.display(), picture.display());
     let failed: Vec<&str> = rows
@@ -138,15 +167,15 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
 }
 
 /// One run of one arm.
-struct Run {
-    relay: sample::Usage,
+pub(super) struct Run {
+    pub(super) relay: sample::Usage,
     /// Share of a core that the load generator used.
-    client: f64,
-    idle_rss: u64,
-    subscribers: f64,
-    total: Value,
+    pub(super) client: f64,
+    pub(super) idle_rss: u64,
+    pub(super) subscribers: f64,
+    pub(super) total: Value,
     /// Of the first track.
-    track: Value,
+    pub(super) track: Value,
 }
 
 impl Run {
@@ -177,6 +206,7 @@ impl Run {
 
 fn measure(arm: &Arm, programs: &Programs, workload: &Workload, args: &BenchArgs) -> Result<Run> {
     let mut relay = match arm {
+        Arm::Peer(peer) => return peer.measure(workload, args),
         Arm::Moqt(program) => {
             let mut command = Command::new(program);
             command.args(["relay", "--dev", "--bind", "127.0.0.1:0", "--congestion", &args.congestion]);
@@ -190,7 +220,7 @@ fn measure(arm: &Arm, programs: &Programs, workload: &Workload, args: &BenchArgs
     };
     let address = relay.find(PATIENCE, |line| match arm {
         Arm::Moqt(_) => line.split("http://").nth(1)?.split('/').next().map(str::to_owned),
-        Arm::Null(_) => Some(line.trim().to_owned()),
+        _ => Some(line.trim().to_owned()),
     })?;
     let idle_rss = sample::sample(relay.id())?.rss;
     let mut command = match arm {
@@ -203,8 +233,8 @@ fn measure(arm: &Arm, programs: &Programs, workload: &Workload, args: &BenchArgs
             ]);
             command
         }
-        Arm::Null(program) => {
-            let mut command = Command::new(program);
+        Arm::Null(_) | Arm::Peer(_) => {
+            let mut command = Command::new(&programs.null_relay);
             command.args(["bench", &address]);
             command
         }

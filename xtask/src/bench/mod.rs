@@ -5,6 +5,7 @@ mod instructions;
 mod load;
 mod micro;
 mod page;
+mod peer;
 mod verdict;
 
 use std::path::PathBuf;
@@ -24,7 +25,8 @@ pub(crate) struct BenchArgs {
     /// the bench targets of the workspace run.
     #[arg(value_name = "WORKLOAD")]
     workloads: Vec<String>,
-    /// What ours is compared with: `r0` (the null relay), `previous` (the last release), or the path of a `moqt`.
+    /// What ours is compared with: `r0` (the null relay), `previous` (the last release), or the path of a `moqt`, or of
+    /// a released `moq-relay` with its `moq-bench` beside it.
     #[arg(long, default_value = "r0")]
     vs: String,
     /// How often each arm runs.

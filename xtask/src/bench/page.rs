@@ -15,23 +15,34 @@ use crate::shell;
 const PAGE: &str = "BENCHMARKS.md";
 const FOLDER: &str = "benchmarks";
 
-/// Puts the findings of a run into the page, in place of those of the same carrier and congestion control, with its
-/// lines and its chart beside it.
+/// What ours was measured beside, for the page.
+pub(super) struct Beside {
+    /// Tells its part of the page from others; empty for the null relay.
+    pub(super) part: &'static str,
+    pub(super) name: String,
+    /// What it ran over.
+    pub(super) over: String,
+}
+
+/// Puts the findings of a run into the page, in place of those of the same carrier, congestion control and reference,
+/// with its lines and its chart beside it.
 pub(super) fn write(
     args: &BenchArgs,
+    beside: &Beside,
     findings: &[(String, Finding)],
     revision: &str,
     lines: &[String],
     chart: &str,
 ) -> Result<()> {
-    let (root, part) = (shell::root(), format!("{}-{}", args.carrier.scheme(), args.congestion));
+    let (root, part) =
+        (shell::root(), format!("{}-{}{}", args.carrier.scheme(), args.congestion, beside.part));
     let folder = root.join(FOLDER);
     fs::create_dir_all(&folder).context("cannot make the folder of results")?;
     put(&folder.join(format!("{part}.jsonl")), &(lines.join("\n") + "\n"))?;
     put(&folder.join(format!("{part}.svg")), chart)?;
     let page = root.join(PAGE);
     let text = fs::read_to_string(&page).with_context(|| format!("cannot read {PAGE}"))?;
-    let table = markdown(args, findings, revision, &part);
+    let table = markdown(args, beside, findings, revision, &part);
     let Some(text) = replace(&text, &part, &table) else {
         bail!("{PAGE} has no place for {part}: {} and {}", begin(&part), end(&part));
     };
@@ -57,25 +68,39 @@ fn replace(page: &str, part: &str, table: &str) -> Option<String> {
     Some(format!("{before}{begin}\n\n{table}\n{end}{after}"))
 }
 
-fn markdown(args: &BenchArgs, findings: &[(String, Finding)], revision: &str, part: &str) -> String {
+fn markdown(
+    args: &BenchArgs,
+    beside: &Beside,
+    findings: &[(String, Finding)],
+    revision: &str,
+    part: &str,
+) -> String {
     let mut rustc = shell::command("rustc");
     let rustc = shell::output(rustc.arg("--version")).unwrap_or_default();
     let cores = thread::available_parallelism().map_or(0, usize::from);
     let mut text = format!(
-        "Revision {revision}, {}, {cores} cores, loopback. Ours over `{}`, the null relay over raw QUIC, both with \
-         `--congestion {}` and a worker a core; {} runs of {} each. Repeat: `cargo xtask bench {}{}{}--repeats {} \
+        "Revision {revision}, {}, {cores} cores, loopback. Ours over `{}`, {} over {}, both with \
+         `--congestion {}` and a worker a core; {} runs of {} each. Repeat: `cargo xtask bench {}{}{}{}--repeats {} \
          --duration {} --write`. Lines: [{part}.jsonl]({FOLDER}/{part}.jsonl).\n\n\
-         | | ours | null relay | ratio: min | median | max | bar | goal |\n|---|---|---|---|---|---|---|---|\n",
+         | | ours | {} | ratio: min | median | max | bar | goal |\n|---|---|---|---|---|---|---|---|\n",
         rustc.trim(),
         args.carrier.scheme(),
+        beside.name,
+        beside.over,
         args.congestion,
         args.repeats,
         show(args.duration),
         args.workloads.iter().map(|name| format!("{name} ")).collect::<String>(),
         if args.carrier == super::Carrier::Webtransport { "--carrier webtransport " } else { "" },
         if args.congestion == "cubic" { String::new() } else { format!("--congestion {} ", args.congestion) },
+        if beside.part.is_empty() {
+            String::new()
+        } else {
+            format!("--vs PATH/{} ", beside.part.trim_matches('-'))
+        },
         args.repeats,
         show(args.duration),
+        beside.name,
     );
     for (name, finding) in findings {
         let Spread { min, median, max } = finding.ratio;
