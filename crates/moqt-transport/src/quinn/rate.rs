@@ -159,7 +159,7 @@ struct Acked {
     app_limited: bool,
     rtt: Duration,
     min_rtt: Duration,
-    /// Whether packets have waited.
+    /// Whether packets have waited, and not just one of them because somebody was busy for a moment.
     queued: bool,
 }
 
@@ -219,7 +219,7 @@ impl Controller for Measured {
             app_limited,
             rtt: rtt.get(),
             min_rtt: rtt.min(),
-            queued: rtt.conservative() > rtt.min() + QUEUE,
+            queued: rtt.get() > rtt.min() + QUEUE,
         });
         acked.bytes += bytes;
         // A window that is not used does not grow.
