@@ -44,6 +44,8 @@ pub(super) struct Workload {
     pub(super) shape: String,
     pub(super) subscribers: Option<u64>,
     args: Vec<String>,
+    /// Where it is compared with another load on ours instead of the reference.
+    instead: Option<Vec<String>>,
 }
 
 impl Workload {
@@ -54,7 +56,10 @@ impl Workload {
         let subscribers = count.map(str::parse).transpose();
         let subscribers = subscribers.with_context(|| format!("{name} names no number of subscribers"))?;
         args.extend(count.into_iter().flat_map(|count| ["--subscribers".to_owned(), count.to_owned()]));
-        Ok(Self { shape: shape.to_owned(), subscribers, args, name })
+        // One that never reads, beside one more that does.
+        let instead = ["--shape", "V5", "--subscribers", "50"].map(str::to_owned);
+        let instead = (name == "SLOW").then(|| instead.to_vec());
+        Ok(Self { shape: shape.to_owned(), subscribers, args, name, instead })
     }
 }
 
@@ -83,15 +88,25 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let mut seed = seed();
     let mut written: Vec<String> = Vec::new();
     let mut values: BTreeMap<(usize, Metric), Vec<Pair>> = BTreeMap::new();
+    let mut inverted = 0;
     for repeat in 0..args.repeats {
         for at in shuffled(workloads.len(), &mut seed) {
             let Some(workload) = workloads.get(at) else { continue };
             let mut runs: [Option<Run>; 2] = [None, None];
             for side in shuffled(arms.len(), &mut seed) {
                 let (Some((name, arm)), Some(place)) = (arms.get(side), runs.get_mut(side)) else { continue };
+                let (name, arm, load) = match &workload.instead {
+                    Some(load) if side > 0 => {
+                        ("all reading", arms.first().map_or(arm, |(_, ours)| ours), load)
+                    }
+                    _ => (*name, arm, &workload.args),
+                };
                 println!("{} {name}, {} of {}", workload.name, repeat + 1, args.repeats);
-                let run = measure(arm, &programs, workload, args)
+                let run = measure(arm, &programs, (workload, load), args)
                     .with_context(|| format!("{} on {name}", workload.name))?;
+                if name == "ours" && workload.shape == "PRIO" {
+                    inverted += u32::from(run.is_inverted());
+                }
                 let line = run.line(&workload.name, name, repeat, &revision, args).to_string();
                 writeln!(lines_file, "{line}")?;
                 written.push(line);
@@ -113,6 +128,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     for ((at, metric), pairs) in &values {
         let Some(workload) = workloads.get(*at) else { continue };
         let bar = match reference_name {
+            _ if workload.instead.is_some() => metric.bar(&workload.name, args.carrier),
             "r0" => metric.bar(&workload.name, args.carrier),
             PEER => metric.peer_bar(&workload.name),
             _ => None,
@@ -157,6 +173,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         page::write(args, &beside, &rows, &revision, &written, &drawn)?;
     }
     println!("\nlines: {}\nchart: {}", lines.display(), picture.display());
+    ensure!(inverted == 0, "the less important came before the more important in {inverted} runs");
     let failed: Vec<&str> = rows
         .iter()
         .filter(|(_, finding)| finding.verdict == Verdict::Fails)
@@ -174,14 +191,28 @@ pub(super) struct Run {
     pub(super) idle_rss: u64,
     pub(super) subscribers: f64,
     pub(super) total: Value,
-    /// Of the first track.
-    pub(super) track: Value,
+    /// Of each track, the most important one first.
+    pub(super) tracks: Vec<Value>,
 }
 
 impl Run {
+    /// Whether a track has come later than one that is less important.
+    fn is_inverted(&self) -> bool {
+        let number = |of: &Value, path: &str| of.pointer(path).and_then(Value::as_f64).unwrap_or(f64::NAN);
+        self.tracks.windows(2).any(|pair| match pair {
+            // Also where one of them has not come at all.
+            [more, less] => {
+                let (more, less) = (number(more, "/latency_us/p99"), number(less, "/latency_us/p50"));
+                more.partial_cmp(&less) != Some(std::cmp::Ordering::Less)
+            }
+            _ => false,
+        })
+    }
+
     fn value(&self, metric: Metric) -> f64 {
         let number = |of: &Value, path: &str| of.pointer(path).and_then(Value::as_f64).unwrap_or(0.0);
         let frames = number(&self.total, "/frames").max(1.0);
+        let track = self.tracks.first().unwrap_or(&Value::Null);
         match metric {
             Metric::CpuPerGigabyte => self.relay.cpu_seconds / (number(&self.total, "/bytes").max(1.0) / 1e9),
             Metric::CpuPerFrame => self.relay.cpu_seconds / frames * 1e6,
@@ -189,8 +220,8 @@ impl Run {
             Metric::RssPerSubscriber => {
                 self.relay.rss.saturating_sub(self.idle_rss) as f64 / 1e3 / self.subscribers.max(1.0)
             }
-            Metric::LatencyP50 => number(&self.track, "/latency_us/p50") / 1e3,
-            Metric::LatencyP99 => number(&self.track, "/latency_us/p99") / 1e3,
+            Metric::LatencyP50 => number(track, "/latency_us/p50") / 1e3,
+            Metric::LatencyP99 => number(track, "/latency_us/p99") / 1e3,
         }
     }
 
@@ -200,11 +231,16 @@ impl Run {
         json!({ "workload": workload, "arm": arm, "repeat": repeat, "revision": revision,
             "carrier": args.carrier.scheme(), "congestion": args.congestion, "metrics": metrics,
             "relay_cpu_seconds": self.relay.cpu_seconds, "seconds": self.relay.seconds,
-            "client_share_of_a_core": self.client, "total": self.total, "track": self.track })
+            "client_share_of_a_core": self.client, "total": self.total, "tracks": self.tracks })
     }
 }
 
-fn measure(arm: &Arm, programs: &Programs, workload: &Workload, args: &BenchArgs) -> Result<Run> {
+fn measure(
+    arm: &Arm,
+    programs: &Programs,
+    (workload, load): (&Workload, &[String]),
+    args: &BenchArgs,
+) -> Result<Run> {
     let mut relay = match arm {
         Arm::Peer(peer) => return peer.measure(workload, args),
         Arm::Moqt(program) => {
@@ -223,6 +259,20 @@ fn measure(arm: &Arm, programs: &Programs, workload: &Workload, args: &BenchArgs
         _ => Some(line.trim().to_owned()),
     })?;
     let idle_rss = sample::sample(relay.id())?.rss;
+    // Between the two, if the network is to be as bad as that.
+    let direct = address.clone();
+    let (impaired, address) = if args.up.is_none() && args.down.is_none() {
+        (None, address)
+    } else {
+        let mut command = Command::new(&programs.impair);
+        command.args(["--to", &address]);
+        for (way, link) in [("--up", &args.up), ("--down", &args.down)] {
+            command.args(link.iter().flat_map(|link| [way, link.as_str()]));
+        }
+        let mut impair = Child::start("the bad network", &mut command)?;
+        let address = impair.find(PATIENCE, |line| Some(line.trim().to_owned()))?;
+        (Some(impair), address)
+    };
     let mut command = match arm {
         Arm::Moqt(_) => {
             let mut command = Command::new(&programs.moqt);
@@ -240,7 +290,25 @@ fn measure(arm: &Arm, programs: &Programs, workload: &Workload, args: &BenchArgs
         }
     };
     command.args(["--congestion", &args.congestion, "--duration", &show(args.duration), "--json", "-"]);
-    command.args(&workload.args).args(&args.extra);
+    command.args(load).args(&args.extra);
+    let publisher = if let (Some(_), Arm::Moqt(_)) = (&impaired, arm) {
+        // The network of the viewers is the bad one: a publisher behind it would wait for its acknowledgements there.
+        let mut direct_command = Command::new(&programs.moqt);
+        direct_command.args([
+            "bench",
+            &format!("{}://{direct}/", args.carrier.scheme()),
+            "--tls-disable-verify",
+        ]);
+        direct_command.args(["--congestion", &args.congestion, "--duration", &show(args.duration)]);
+        direct_command
+            .args(["--json", "-", "--role", "publish", "--name", "direct"])
+            .args(load)
+            .args(&args.extra);
+        command.args(["--role", "subscribe", "--name", "direct"]);
+        Some(Child::start("the publisher", &mut direct_command)?)
+    } else {
+        None
+    };
     let mut client = Child::start("the load generator", &mut command)?;
     client.until("started", PATIENCE)?;
     let (relay_meter, client_meter) = (sample::Meter::start(relay.id())?, sample::Meter::start(client.id())?);
@@ -249,6 +317,7 @@ fn measure(arm: &Arm, programs: &Programs, workload: &Workload, args: &BenchArgs
     let lines = client.until("total", PATIENCE)?;
     let status = client.end(PATIENCE)?;
     ensure!(status.success(), "the load generator failed{}", client.said());
+    drop(publisher);
     ensure!(relay.runs(), "the relay ended{}", relay.said());
     let kind = |kind: &str| lines.iter().find(|line| line.get("kind").is_some_and(|is| is == kind)).cloned();
     let run = kind("run").context("no line of the run")?;
@@ -258,7 +327,11 @@ fn measure(arm: &Arm, programs: &Programs, workload: &Workload, args: &BenchArgs
         idle_rss,
         subscribers: run.get("subscribers").and_then(Value::as_f64).unwrap_or(1.0),
         total: kind("total").context("no total")?,
-        track: kind("track").context("no track")?,
+        tracks: lines
+            .iter()
+            .filter(|line| line.get("kind").is_some_and(|is| is == "track"))
+            .cloned()
+            .collect(),
     })
 }
 

@@ -41,6 +41,12 @@ pub(crate) struct BenchArgs {
     /// The carrier of ours.
     #[arg(long, default_value = "quic")]
     carrier: Carrier,
+    /// A bad network from the load to the relay, e.g. `loss=1%,delay=10ms`.
+    #[arg(long, value_name = "LINK")]
+    up: Option<String>,
+    /// The same from the relay to the load, e.g. `rate=4M,queue=100000,delay=10ms`.
+    #[arg(long, value_name = "LINK")]
+    down: Option<String>,
     /// Where lines of JSON and the chart are put; a folder of the target folder unless given.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,

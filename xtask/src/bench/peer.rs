@@ -68,6 +68,7 @@ impl Peer {
     }
 
     pub(super) fn measure(&self, workload: &Workload, args: &BenchArgs) -> Result<Run> {
+        ensure!(args.up.is_none() && args.down.is_none(), "moq-relay is measured on a good network only");
         let shape = Shape::of(workload)?;
         let port = free_port()?;
         let address = format!("127.0.0.1:{port}");
@@ -144,7 +145,7 @@ impl Peer {
             idle_rss,
             subscribers: subscribers as f64,
             total: json!({ "frames": came("frames_recv"), "bytes": came("bytes_recv") }),
-            track: Value::Null,
+            tracks: Vec::new(),
         })
     }
 }

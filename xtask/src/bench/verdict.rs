@@ -49,6 +49,8 @@ impl Metric {
             ("F4", Self::CpuPerFrame, Carrier::Quic) => Some(1.5),
             ("A50", Self::CpuPerFrame, Carrier::Quic) => Some(1.6),
             ("V5", Self::LatencyP99 | Self::RssPerSubscriber, Carrier::Quic) => Some(1.3),
+            // Beside as many of which all read.
+            ("SLOW", Self::LatencyP99, Carrier::Quic) => Some(1.1),
             _ => None,
         }
     }
@@ -73,6 +75,7 @@ impl Metric {
             ("A50", Self::CpuPerFrame, Carrier::Quic) => Some(1.3),
             ("V5", Self::LatencyP99, Carrier::Quic) => Some(1.1),
             ("V5", Self::RssPerSubscriber, Carrier::Quic) => Some(1.2),
+            ("SLOW", Self::LatencyP99, Carrier::Quic) => Some(1.05),
             _ => None,
         }
     }

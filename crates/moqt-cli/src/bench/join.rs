@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use moqt::{Session, TrackConsumer};
+use moqt::{GroupConsumer, Session, TrackConsumer};
 use tokio::{task::JoinSet, time::timeout};
 
 use super::{
@@ -95,30 +95,39 @@ async fn join(
     let track = shared.shape.tracks.first()?;
     let first = first_frame(&session, shared, publisher, track);
     let asked = now();
-    let mut consumer = timeout(shared.patience, first).await.ok()??;
+    let (consumer, group) = timeout(shared.patience, first).await.ok()??;
     {
         let mut counts = joined.lock();
         counts.first_frame.record(asked.elapsed().as_micros() as u64);
         counts.done += 1;
     }
-    let _ = timeout(stay, async { while let Ok(Some(_)) = consumer.next_event().await {} }).await;
+    let _ = timeout(stay, read_on(consumer, group)).await;
     let _ = timeout(Duration::from_secs(2), session.close()).await;
     Some(())
 }
 
-/// Subscribes and waits for a frame to come whole.
+/// Reads as a viewer does, to the end of the track.
+async fn read_on(mut consumer: TrackConsumer, group: GroupConsumer) {
+    let mut next = Some(group);
+    while let Some(mut group) = next {
+        while let Ok(Some(_)) = group.read_frame().await {}
+        next = consumer.next_group().await.ok().flatten();
+    }
+}
+
+/// Subscribes and waits for a frame to come whole; its group is not yet read to the end.
 async fn first_frame(
     session: &Session,
     shared: &Shared,
     publisher: usize,
     track: &TrackShape,
-) -> Option<TrackConsumer> {
+) -> Option<(TrackConsumer, GroupConsumer)> {
     let name = track_name(&shared.prefix, publisher, &track.name).ok()?;
     let mut consumer = subscribe(session, &name, track).await.ok()?.into_track();
     loop {
         let mut group = consumer.next_group().await.ok()??;
         if let Ok(Some(_)) = group.read_frame().await {
-            return Some(consumer);
+            return Some((consumer, group));
         }
     }
 }
