@@ -254,10 +254,12 @@ impl GroupShared {
         if state.consumers > 0 {
             return;
         }
+        let whole = matches!(state.end, Some(Ok(())));
         drop(state);
         match self.track.upgrade() {
-            Some(track) => track.forget(self.key.sequence),
-            None => self.expire(),
+            Some(track) if whole => track.forget(self.key.sequence),
+            // A gap may yet name it.
+            _ => self.expire(),
         }
     }
 }

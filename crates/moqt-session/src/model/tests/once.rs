@@ -83,6 +83,23 @@ fn a_group_that_its_reader_drops_is_not_wanted_any_more() {
 }
 
 #[test]
+fn a_gap_that_names_a_group_which_was_cut_and_left_is_told() {
+    let track = once();
+    let mut reader = track.consume();
+    let mut writing = track.create_group(0).unwrap();
+    writing.write_frame(payload()).unwrap();
+    let mut group = next(&mut reader);
+    assert_eq!(frame(&mut group), payload());
+    writing.abort(Reason::Expired);
+    assert!(matches!(now_or_never(group.read_frame()), Some(Err(GroupError::Reset(Reason::Expired)))));
+    drop(group);
+    assert_eq!(reader.held_bytes(), 0);
+    track.gap(0, 0, Reason::Expired);
+    let told = now_or_never(reader.next_event());
+    assert!(matches!(told, Some(Ok(Some(TrackEvent::Gap { first: 0, last: 0, .. })))), "{told:?}");
+}
+
+#[test]
 fn while_there_are_two_readers_nothing_goes_and_who_comes_late_is_told() {
     let track = once();
     let (mut reader, mut other) = (track.consume(), track.consume());
