@@ -37,7 +37,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(run(cli.verb));
+    // On one of the runtime's threads: what wakes and is woken beside the sessions would cross over to this one each time.
+    let ran = runtime.block_on(runtime.spawn(run(cli.verb)));
+    let result = ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
     ui::clear();
     // A thread that still reads a terminal must not keep the process.
     runtime.shutdown_background();
