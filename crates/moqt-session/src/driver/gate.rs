@@ -58,6 +58,13 @@ impl Drop for Batch<'_> {
     }
 }
 
+impl State {
+    fn ticket(&mut self) -> Ticket {
+        self.next_ticket += 1;
+        self.next_ticket
+    }
+}
+
 impl Gate {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -123,8 +130,11 @@ impl Drop for Opening {
 #[derive(Clone, Copy, Debug)]
 enum At {
     Outside,
+    /// It may write now.
+    Admitted(Ticket),
     Waiting(Order),
-    HeldUp,
+    /// The connection keeps it waiting. It has its place among those that wait from then on.
+    HeldUp(Ticket),
 }
 
 struct Turn<'a> {
@@ -139,19 +149,18 @@ impl Turn<'_> {
         let ticket = match self.at {
             At::Outside if state.held_up == 0 && state.waiting.is_empty() => return true,
             At::Waiting((_, ticket)) if state.admitted.remove(&ticket) => {
-                self.at = At::Outside;
+                self.at = At::Admitted(ticket);
                 return true;
             }
             At::Waiting(order) => {
                 state.waiting.remove(&order);
                 order.1
             }
-            At::Outside | At::HeldUp => {
-                if matches!(self.at, At::HeldUp) {
-                    state.held_up -= 1;
-                }
-                state.next_ticket += 1;
-                state.next_ticket
+            At::Outside => state.ticket(),
+            At::Admitted(ticket) => ticket,
+            At::HeldUp(ticket) => {
+                state.held_up -= 1;
+                ticket
             }
         };
         let order = (Reverse(rank), ticket);
@@ -161,8 +170,14 @@ impl Turn<'_> {
     }
 
     fn hold_up(&mut self) {
-        self.gate.lock().held_up += 1;
-        self.at = At::HeldUp;
+        let mut state = self.gate.lock();
+        state.held_up += 1;
+        // Who wakes those that are held up begins with any of them, which must not cost the others their places.
+        let ticket = match self.at {
+            At::Admitted(ticket) | At::HeldUp(ticket) | At::Waiting((_, ticket)) => ticket,
+            At::Outside => state.ticket(),
+        };
+        self.at = At::HeldUp(ticket);
     }
 }
 
@@ -170,8 +185,8 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let mut state = self.gate.lock();
         match self.at {
-            At::Outside => {}
-            At::HeldUp => state.held_up -= 1,
+            At::Outside | At::Admitted(_) => {}
+            At::HeldUp(_) => state.held_up -= 1,
             At::Waiting(order) => {
                 state.waiting.remove(&order);
                 state.admitted.remove(&order.1);
