@@ -22,8 +22,8 @@ use super::{
 use crate::{
     error::{Reason, TrackError},
     model::{
-        AnnounceConsumer, Announced, GroupConsumer, Interest, Lifetime, TrackConsumer, TrackEvent, TrackInfo,
-        now,
+        AnnounceConsumer, Announced, GroupConsumer, Interest, Lifetime, TrackConsumer,
+        TrackEvent, TrackInfo, now,
     },
     origin::{InfoRequest, TrackRequest},
     proto::{Accounting, Bitrate, Info, Limits, RequestId, SendOrder, Subscribe, SubscribeUpdate},
@@ -64,10 +64,19 @@ struct Live {
     superseded: Option<Instant>,
     /// Whether it had all but left when a newer group began.
     almost_out: bool,
+    /// How much payload it has, once that is all there.
+    whole: Option<u64>,
 }
 
 /// How much of a group may be left for it to be finished before a newer one begins: what came within this time.
 const ALMOST_OUT: Duration = Duration::from_millis(100);
+
+/// How much payload groups of a subscription may have together that share a place.
+///
+/// With a place each, those of a track of many small groups stand below the one group of another track of the same
+/// rank, all but the first: on a link that the other one fills they would wait for ever. So they stand beside the
+/// first, and the order among them is lost for no longer than it takes to send so much.
+const SHARING: u64 = 4 << 10;
 
 impl Live {
     /// What the connection has not taken yet; at least 1 where it has not taken the stream's header.
@@ -163,21 +172,25 @@ impl Serving {
     }
 
     /// Gives each live stream its place among the others of this subscription.
-    pub(super) fn rank(&self) {
-        let mut place = SendOrder::FIRST;
-        let descending = self.order(0).descending;
-        let mut next = |(&sequence, live): (&u64, &Live)| {
-            let order = self.order(sequence);
-            if descending && live.almost_out {
+    pub(super) fn rank(&mut self) {
+        let (mut place, mut together) = (SendOrder::FIRST, 0);
+        // The number of the group has no part in it: they come in order.
+        let order = self.order(0);
+        let next = |live: &mut Live| {
+            if order.descending && live.almost_out {
                 return live.rank.set(order.rank(SendOrder::ALMOST_OUT));
             }
             live.rank.set(order.rank(place));
-            place = place.saturating_sub(1);
+            live.whole = live.whole.or_else(|| live.group.whole_payload());
+            together = live.whole.map_or(SHARING, |payload| payload.saturating_add(together));
+            if together >= SHARING {
+                (place, together) = (place.saturating_sub(1), 0);
+            }
         };
-        if descending {
-            self.live.iter().rev().for_each(&mut next);
+        if order.descending {
+            self.live.values_mut().rev().for_each(next);
         } else {
-            self.live.iter().for_each(&mut next);
+            self.live.values_mut().for_each(next);
         }
     }
 }
@@ -398,7 +411,7 @@ impl<C: Connection> Driver<C> {
         }
         let newer = serving.live.last_key_value().is_some_and(|(newest, _)| *newest > sequence);
         let superseded = newer.then_some(at);
-        let live = Live { rank, group: group.clone(), begun: at, superseded, almost_out: false };
+        let live = Live { rank, group: group.clone(), begun: at, superseded, almost_out: false, whole: None };
         serving.live.insert(sequence, live);
         self.catch_up(request);
         match egress::begin(&connection, dialect, (id, &heads), &mut group, (&stream_rank, &gate)) {

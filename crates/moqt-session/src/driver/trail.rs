@@ -145,7 +145,7 @@ impl<C: Connection> Driver<C> {
         }) {
             self.group_sent(request, sequence, sent);
         }
-        if let Some(Use::Serving(serving)) = self.uses.get(&request) {
+        if let Some(Use::Serving(serving)) = self.uses.get_mut(&request) {
             serving.rank();
         }
         self.trails.get_mut(&request).into_iter().flatten().for_each(Trailing::follow_rank);

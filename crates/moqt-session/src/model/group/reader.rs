@@ -89,6 +89,12 @@ impl GroupConsumer {
         self.shared.lock().payload
     }
 
+    /// The same of a group that is complete.
+    pub(crate) fn whole_payload(&self) -> Option<u64> {
+        let state = self.shared.lock();
+        matches!(state.end, Some(Ok(()))).then_some(state.payload)
+    }
+
     /// How the group ended, if it did.
     #[must_use]
     pub fn end(&self) -> Option<Result<(), GroupError>> {
