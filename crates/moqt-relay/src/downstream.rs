@@ -10,11 +10,15 @@ use tokio::task::JoinSet;
 
 use crate::{
     authorize::Permissions,
-    router::Level,
+    router::{Level, Wanted},
     scope::{Scope, Waiting},
     shared::Shared,
     upstream,
 };
+
+fn wanted(request: &TrackRequest) -> Wanted {
+    Wanted { first: request.first, priority: request.priority }
+}
 
 /// One session's view of its scope. Dropped with the session, it withdraws the session's questions.
 #[derive(Debug)]
@@ -72,11 +76,11 @@ impl Origin for Downstream {
         if self.must_wait(&request.name) {
             return self.spawn(async move {
                 scope.settled().await;
-                let waiting = scope.want(level, &request.name, request.first);
+                let waiting = scope.want(level, &request.name, wanted(&request));
                 track(waiting, request).await;
             });
         }
-        let mut waiting = scope.want(level, &request.name, request.first);
+        let mut waiting = scope.want(level, &request.name, wanted(&request));
         match waiting.now() {
             Some(answer) => answer_track(request, answer),
             None => self.spawn(track(waiting, request)),

@@ -42,6 +42,10 @@
 //! subscribers wants it to begin. Subscribers that come later and want older groups get those that are held
 //! ([`Options::retention`]).
 //!
+//! **Priorities**: an upstream subscription has the highest priority that a subscriber here gives the track, and is
+//! changed with it, at most ten times a second. So what viewers say matters most is sent first by a publisher whose own
+//! link is narrow, too.
+//!
 //! **Fetches**: a group that is held, or runs, of a track that comes from upstream is served from here. Another one is
 //! fetched from the session that announced the track, and not kept.
 

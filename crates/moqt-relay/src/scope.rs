@@ -29,7 +29,9 @@ use self::{feeds::Held, member::Member, waiting::Waiter};
 use crate::{
     counters::Links,
     mark::{Mark, Marks},
-    router::{AskId, Level, Output, Redundancy, Router, RouterLimits, SessionId, Sources, TrackId, WaiterId},
+    router::{
+        AskId, Level, Output, Redundancy, Router, RouterLimits, SessionId, Sources, TrackId, WaiterId, Wanted,
+    },
     upstream::{self, Upstream},
 };
 
@@ -279,9 +281,9 @@ impl Scope {
         self: &Arc<Self>,
         level: Level,
         name: &FullTrackName,
-        first: Option<u64>,
+        wanted: Wanted,
     ) -> Waiting<TrackConsumer> {
-        self.wait(Waiter::Track, |router, waiter| router.want(waiter, level, name, first))
+        self.wait(Waiter::Track, |router, waiter| router.want(waiter, level, name, wanted))
     }
 
     pub(crate) fn ask_info(self: &Arc<Self>, level: Level, name: &FullTrackName) -> Waiting<Info> {
@@ -359,14 +361,14 @@ impl Scope {
             Output::Retract(name) => {
                 self.offered.remove(&name);
             }
-            Output::Subscribe { ask, track, session, name, first } => {
+            Output::Subscribe { ask, track, session, name, wanted } => {
                 debug!(to = session.0, track = %name, "subscribe upstream");
                 let held = state.held.get(&track).map(Held::join);
                 let Some((member, subscriber)) = state.member(session) else {
                     return state.router.track_answered(ask, Err(Reason::GoingAway));
                 };
                 self.settings.subscribed.fetch_add(1, Ordering::Relaxed);
-                let asked = feeds::Asked { ask, track, name, first };
+                let asked = feeds::Asked { ask, track, name, wanted };
                 let running = member.spawn(feeds::feed(Arc::clone(self), subscriber, asked, held));
                 state.asks.insert(ask, running);
             }

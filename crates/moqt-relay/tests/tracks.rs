@@ -402,3 +402,44 @@ async fn older_groups_than_a_lingering_track_has_come_from_its_publisher() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publisher_is_told_what_its_track_matters_to_those_who_read_it() {
+    bounded(async {
+        let relay = TestRelay::start();
+        let publisher = relay.connect("moqf").await;
+        let (cam, _published) = publisher.publish("cam");
+        let preferences = cam.preferences();
+        let highest = |priority| {
+            let preferences = &preferences;
+            async move { until("the publisher knows", || preferences.highest() == priority).await }
+        };
+        let mut subscriptions = Vec::new();
+        for (scheme, priority) in [("moqf", 50), ("https", 200), ("moqf", 100)] {
+            let peer = relay.connect(scheme).await;
+            peer.sees("cam").await;
+            let options = SubscribeOptions { priority: Priority(priority), ..SubscribeOptions::default() };
+            let subscription = peer.session.subscriber().subscribe(name("cam"), options).await.unwrap();
+            subscriptions.push((peer, subscription, priority));
+            highest(subscriptions.iter().map(|(_, _, priority)| Priority(*priority)).max()).await;
+        }
+        let update = |priority| moqt::SubscribeUpdate {
+            priority: Priority(priority),
+            order: GroupOrder::Default,
+            max_age: None,
+            first: None,
+            last: None,
+        };
+        // However often viewers change their minds, what they say last is what counts.
+        for priority in 0..100 {
+            subscriptions[1].1.update(update(priority)).await.unwrap();
+        }
+        highest(Some(Priority(100))).await;
+        subscriptions.pop();
+        highest(Some(Priority(99))).await;
+        subscriptions.clear();
+        highest(None).await;
+        assert_eq!(relay.counters().upstream_total, 1);
+    })
+    .await;
+}

@@ -26,7 +26,8 @@ pub use meters::Meters;
 pub use model::{
     AnnounceConsumer, AnnounceProducer, Announced, CacheBudget, CreateGroupError, FrameConsumer, FrameMeta,
     FrameProducer, Gate, GroupConsumer, GroupKey, GroupProducer, Interest, MergedTrack, OrderedGroups,
-    OrderedItem, Retention, Start, TrackConsumer, TrackEvent, TrackInfo, TrackProducer, WeakTrack,
+    OrderedItem, Preferences, Retention, Start, TrackConsumer, TrackEvent, TrackInfo, TrackProducer,
+    WeakTrack,
 };
 pub use origin::{AlreadyPublished, FetchRequest, InfoRequest, Origin, Published, TrackRequest, Tracks};
 pub use proto::{Gap, Info, Limits, Subscribe, SubscribeUpdate};

@@ -176,7 +176,7 @@ fn sessions_one_after_the_other_each_cut_at_any_instant_are_one_track_to_its_rea
             let life = async {
                 let (_, feed) = tokio::join!(fetches, feeding);
                 match feed {
-                    Ok(mut feed) => feed.ended().await,
+                    Ok(feed) => feed.ended().await,
                     Err(_) => Err(TrackError::Ended(Reason::Transport)),
                 }
             };
@@ -245,7 +245,7 @@ fn the_old_way_is_left_when_the_new_one_delivers_and_nothing_comes_twice() {
         sim.sleep(rng.duration(secs(1))).await;
         let (b, _b, _) = way(&sim, Link::delay(ms(5 + rng.below(60))).loss(0.01), &live).await;
         let first = track.resume_at().unwrap_or(0);
-        let mut new = b.session.subscriber().subscribe_into(&track, from(first)).await.unwrap();
+        let new = b.session.subscriber().subscribe_into(&track, from(first)).await.unwrap();
         tokio::time::timeout(secs(1), new.delivers()).await.unwrap();
         assert_eq!(track.sources(), 2);
         drop(old);
@@ -271,7 +271,7 @@ fn a_source_that_is_refused_does_not_end_the_track() {
         assert!(!track.is_ended());
         let live = common::track("cam");
         let _published = publisher.tracks.publish(live.consume()).unwrap();
-        let mut feed = subscriber.subscribe_into(&track, from(0)).await.unwrap();
+        let feed = subscriber.subscribe_into(&track, from(0)).await.unwrap();
         write_group(&live, &[b"x"]);
         assert_eq!(reader.next_group().await.unwrap().unwrap().sequence(), 0);
         live.abort(Reason::GoingAway);
@@ -281,7 +281,7 @@ fn a_source_that_is_refused_does_not_end_the_track() {
         let live = common::track("cam");
         drop(_published);
         let _published = publisher.tracks.publish(live.consume()).unwrap();
-        let mut feed = subscriber.subscribe_into(&track, from(1)).await.unwrap();
+        let feed = subscriber.subscribe_into(&track, from(1)).await.unwrap();
         track.abort(Reason::Timeout);
         let _ = feed.ended().await;
         assert!(matches!(reader.next_group().await, Err(TrackError::Ended(Reason::Timeout))));

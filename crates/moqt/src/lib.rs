@@ -56,9 +56,9 @@ pub use moqt_session::{
     Config as SessionConfig, CreateGroupError, Drain, Feed, FetchIntoError, FetchOptions, FetchRequest,
     Fetched, FrameConsumer, FrameMeta, FrameProducer, Gate, GroupConsumer, GroupError, GroupKey,
     GroupProducer, Info, InfoRequest, Interest, Limits, MergedTrack, Meters, OrderedGroups, OrderedItem,
-    Origin, PeerMisbehaved, Published, Publisher, Reason, RequestError, Retention, Session, SessionError,
-    Start, SubscribeOptions, SubscribeUpdate, Subscriber, Subscription, TrackConsumer, TrackError,
-    TrackEvent, TrackInfo, TrackProducer, TrackRequest, Tracks, WeakTrack,
+    Origin, PeerMisbehaved, Preferences, Published, Publisher, Reason, RequestError, Retention, Session,
+    SessionError, Start, SubscribeOptions, SubscribeUpdate, Subscriber, Subscription, TrackConsumer,
+    TrackError, TrackEvent, TrackInfo, TrackProducer, TrackRequest, Tracks, WeakTrack,
 };
 pub use moqt_transport::{Carrier, Code, Congestion, Fingerprint, Stats, TransportOptions};
 pub use moqt_wire::{FullTrackName, GroupOrder, NameError, Namespace, Priority, TrackName, Version};

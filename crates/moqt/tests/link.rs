@@ -243,7 +243,7 @@ fn a_publisher_that_is_asked_to_move_serves_the_old_server_until_it_asks_no_more
         });
         let new = world.next_session("b", 0).await;
         let resume = from(taken.resume_at().unwrap_or(0)).subscribe;
-        let mut second = new.subscriber().subscribe_into(&taken, resume).await.unwrap();
+        let second = new.subscriber().subscribe_into(&taken, resume).await.unwrap();
         second.delivers().await;
         // Though it has had another session for long, it stays as long as it is asked.
         sim.sleep(secs(2)).await;

@@ -1,6 +1,6 @@
 //! Asking upstream: one session after the other, until one answers.
 
-use moqt::{FullTrackName, Reason};
+use moqt::{FullTrackName, Priority, Reason};
 
 use super::{AskId, Level, Output, Router, SessionId, Track, TrackId, Upstream, WaiterId};
 
@@ -9,6 +9,15 @@ use super::{AskId, Level, Output, Router, SessionId, Track, TrackId, Upstream, W
 pub(super) enum Kind {
     Track,
     Info,
+}
+
+/// What of a track somebody wants, and how much.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The first group; `None` from the latest on.
+    pub first: Option<u64>,
+    /// How much it matters to whoever wants it, beside other tracks.
+    pub priority: Priority,
 }
 
 /// A request that was made upstream, and those who wait for its answer.
@@ -22,14 +31,15 @@ pub(super) struct Asking {
     /// Who was asked before.
     tried: Vec<SessionId>,
     pub(super) waiters: Vec<(WaiterId, Level)>,
-    pub(super) first: Option<u64>,
+    /// What the first of them wants.
+    pub(super) wanted: Wanted,
 }
 
 impl Asking {
     /// Nobody is asked yet.
-    pub(super) fn new(id: TrackId, waiter: (WaiterId, Level), first: Option<u64>) -> Self {
+    pub(super) fn new(id: TrackId, waiter: (WaiterId, Level), wanted: Wanted) -> Self {
         let (ask, session) = (AskId(0), SessionId(0));
-        Self { ask, id, session, tried: Vec::new(), waiters: vec![waiter], first }
+        Self { ask, id, session, tried: Vec::new(), waiters: vec![waiter], wanted }
     }
 }
 
@@ -65,10 +75,10 @@ impl Router {
         };
         let ask = self.next_ask(kind, name, session);
         (asking.ask, asking.session) = (ask, session);
-        let (name, first, track) = (name.clone(), asking.first, asking.id);
+        let (name, wanted, track) = (name.clone(), asking.wanted, asking.id);
         self.put_asking(kind, &name, asking);
         self.outputs.push_back(match kind {
-            Kind::Track => Output::Subscribe { ask, track, session, name, first },
+            Kind::Track => Output::Subscribe { ask, track, session, name, wanted },
             Kind::Info => Output::AskInfo { ask, session, name },
         });
     }

@@ -2,7 +2,7 @@
 
 use moqt::{FullTrackName, Gate, Reason, TrackConsumer, WeakTrack};
 
-use super::{AskId, Kind, Level, Output, Redundancy, Router, SessionId, Track, TrackId, Upstream};
+use super::{AskId, Kind, Level, Output, Redundancy, Router, SessionId, Track, TrackId, Upstream, Wanted};
 
 /// A track that comes from upstream, as long as somebody reads.
 #[derive(Debug)]
@@ -135,8 +135,8 @@ impl Router {
             active.gates.drain(..).for_each(Gate::close);
         }
         active.feeds.push(Feed { ask, session, level, stage: Stage::Asked });
-        let (track, first) = (active.id, active.begins);
-        self.outputs.push_back(Output::Subscribe { ask, track, session, name: name.clone(), first });
+        let (track, wanted) = (active.id, Wanted { first: active.begins, ..Wanted::default() });
+        self.outputs.push_back(Output::Subscribe { ask, track, session, name: name.clone(), wanted });
     }
 
     /// A session that was asked to feed a track that is read has answered.

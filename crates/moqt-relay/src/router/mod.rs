@@ -18,15 +18,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use moqt::{FullTrackName, Info, Namespace, Reason, Start, TrackConsumer};
 
-use self::{
-    asking::{Asking, Kind},
-    feeding::Active,
-};
 pub use self::{
+    asking::Wanted,
     fetching::Sources,
     ids::{AskId, Level, Redundancy, SessionId, TrackId, WaiterId},
     output::Output,
     routes::{Change, Routes, RoutingTable},
+};
+use self::{
+    asking::{Asking, Kind},
+    feeding::Active,
 };
 
 /// What peers can make a router hold.
@@ -258,8 +259,8 @@ impl Router {
         }
     }
 
-    /// Somebody at this level wants a track, from group `first` or the latest on. Answered by [`Output::Track`].
-    pub fn want(&mut self, waiter: WaiterId, level: Level, name: &FullTrackName, first: Option<u64>) {
+    /// Somebody at this level wants a track. Answered by [`Output::Track`].
+    pub fn want(&mut self, waiter: WaiterId, level: Level, name: &FullTrackName, wanted: Wanted) {
         let answer = |answer| Output::Track { waiter, answer };
         let is_gone = self.routes.publishers(name).is_empty();
         if let Some(active) = self.active_mut(name) {
@@ -267,7 +268,7 @@ impl Router {
                 return self.outputs.push_back(answer(Err(Reason::NotFound)));
             }
             // A track that only lingers is not worth what it lacks.
-            let lacks = first.is_some_and(|first| active.begins.is_some_and(|begins| first < begins));
+            let lacks = wanted.first.is_some_and(|first| active.begins.is_some_and(|begins| first < begins));
             if let Some(reader) = active.track.upgrade()
                 && (!lacks || reader.readers() > LINGERING)
             {
@@ -293,7 +294,7 @@ impl Router {
                 self.waiting.insert(waiter, (Kind::Track, name.clone()));
                 let id = TrackId(self.next_track);
                 self.next_track += 1;
-                self.ask(Kind::Track, name, Asking::new(id, (waiter, level), first));
+                self.ask(Kind::Track, name, Asking::new(id, (waiter, level), wanted));
             }
         }
     }
@@ -323,7 +324,7 @@ impl Router {
             None => {
                 self.waiting.insert(waiter, (Kind::Info, name.clone()));
                 let id = TrackId(self.next_track);
-                self.ask(Kind::Info, name, Asking::new(id, (waiter, level), None));
+                self.ask(Kind::Info, name, Asking::new(id, (waiter, level), Wanted::default()));
             }
         }
     }
@@ -349,7 +350,7 @@ impl Router {
         };
         match answer {
             Ok((reader, latest)) => {
-                let begins = [asking.first, latest].into_iter().flatten().min();
+                let begins = [asking.wanted.first, latest].into_iter().flatten().min();
                 let feed = (asking.session, self.routes.level(asking.session));
                 let mut active = Active::new((asking.id, ask), feed, reader.downgrade(), latest, begins);
                 // The newest group of that time; 0 may stand for none, and then it is whatever comes first.

@@ -2,7 +2,7 @@
 
 use moqt::{FullTrackName, Info, Namespace, Reason, TrackConsumer};
 
-use super::{AskId, SessionId, TrackId, WaiterId};
+use super::{AskId, SessionId, TrackId, WaiterId, Wanted};
 
 /// What is to be done.
 #[derive(Debug)]
@@ -26,8 +26,8 @@ pub enum Output {
         session: SessionId,
         /// What.
         name: FullTrackName,
-        /// The first group that the one who asked first wants; `None` from the latest on.
-        first: Option<u64>,
+        /// What the one who asked first wants of it. Who takes over asks the track for more recent wishes.
+        wanted: Wanted,
     },
     /// Ask a session about a track, without subscribing; answer with [`Router::info_answered`](super::Router::info_answered).
     AskInfo {

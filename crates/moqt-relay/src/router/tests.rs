@@ -2,12 +2,16 @@
 
 use moqt::{FullTrackName, Info, Namespace, Reason, Retention, TrackConsumer, TrackInfo, TrackProducer};
 
-use super::{AskId, Level, Output, Redundancy, Router, RouterLimits, SessionId, TrackId, WaiterId};
+use super::{AskId, Level, Output, Redundancy, Router, RouterLimits, SessionId, TrackId, WaiterId, Wanted};
 
 mod redundancy;
 mod tree;
 
 /// A script of what happens.
+fn from(first: u64) -> Wanted {
+    Wanted { first: Some(first), ..Wanted::default() }
+}
+
 #[derive(Default)]
 struct Script {
     router: Router,
@@ -33,7 +37,7 @@ impl Script {
     }
 
     fn wants(&mut self, waiter: u64, name: &str) {
-        self.router.want(WaiterId(waiter), Level::Below, &name.parse().unwrap(), None);
+        self.router.want(WaiterId(waiter), Level::Below, &name.parse().unwrap(), Wanted::default());
     }
 
     fn asks_info(&mut self, waiter: u64, name: &str) {
@@ -70,8 +74,8 @@ impl Script {
                 Output::Retract(name) => format!("retract {name}"),
                 Output::Mend { track, session } => format!("mend track {} at {}", track.0, session.0),
                 Output::Release { track, .. } => format!("release track {}", track.0),
-                Output::Subscribe { ask, session, name, first, .. } => {
-                    let from = first.map(|first| format!(" from {first}")).unwrap_or_default();
+                Output::Subscribe { ask, session, name, wanted, .. } => {
+                    let from = wanted.first.map(|first| format!(" from {first}")).unwrap_or_default();
                     format!("#{} subscribe {name} at {}{from}", ask.0, session.0)
                 }
                 Output::AskInfo { ask, session, name } => format!("#{} info {name} at {}", ask.0, session.0),
@@ -166,8 +170,8 @@ fn the_router_holds_no_reader_so_the_last_one_to_leave_releases_the_track() {
 fn the_first_subscriber_says_where_the_upstream_subscription_begins() {
     let mut script = Script::default();
     script.announces(1, "cam");
-    script.router.want(WaiterId(10), Level::Below, &"cam".parse().unwrap(), Some(3));
-    script.router.want(WaiterId(11), Level::Below, &"cam".parse().unwrap(), Some(9));
+    script.router.want(WaiterId(10), Level::Below, &"cam".parse().unwrap(), from(3));
+    script.router.want(WaiterId(11), Level::Below, &"cam".parse().unwrap(), from(9));
     script.expect(["announce cam", "#0 subscribe cam at 1 from 3"]);
 }
 
@@ -412,12 +416,12 @@ fn a_track_that_only_lingers_and_began_too_late_is_let_go_of_for_one_that_begins
     let mut script = Script::default();
     let (late, early) = (track("cam"), track("cam"));
     script.announces(1, "cam");
-    script.router.want(WaiterId(10), Level::Below, &"cam".parse().unwrap(), Some(6));
+    script.router.want(WaiterId(10), Level::Below, &"cam".parse().unwrap(), from(6));
     script.accepts(0, &late, Some(9));
     script.expect(["announce cam", "#0 subscribe cam at 1 from 6", "10 gets track"]);
-    script.router.want(WaiterId(11), Level::Below, &"cam".parse().unwrap(), Some(2));
+    script.router.want(WaiterId(11), Level::Below, &"cam".parse().unwrap(), from(2));
     script.expect(["release track 0", "#1 subscribe cam at 1 from 2"]);
     script.accepts(1, &early, Some(9));
-    script.router.want(WaiterId(12), Level::Below, &"cam".parse().unwrap(), Some(7));
+    script.router.want(WaiterId(12), Level::Below, &"cam".parse().unwrap(), from(7));
     script.expect(["11 gets track", "12 gets track"]);
 }

@@ -1,20 +1,21 @@
 //! Tracks that come from upstream: what feeds each of them, and how long it is kept.
 
 use std::{
+    convert::Infallible,
     sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 
 use moqt::{
-    Feed, FullTrackName, MergedTrack, Priority, Reason, SubscribeOptions, Subscriber, TrackConsumer,
-    TrackError,
+    Feed, FullTrackName, GroupOrder, MergedTrack, Preferences, Priority, Reason, SubscribeOptions,
+    SubscribeUpdate, Subscriber, TrackConsumer, TrackError,
 };
 use tokio::sync::{Notify, watch};
 use tracing::{debug, info};
 
 use super::{Scope, Settings};
 use crate::{
-    router::{AskId, TrackId},
+    router::{AskId, TrackId, Wanted},
     upstream,
 };
 
@@ -22,6 +23,9 @@ use crate::{
 ///
 /// A publisher that was started anew begins at 0, and what it has is not what was there before.
 const LAG: u64 = 8;
+
+/// How often at most a publisher is told anew what its track matters. Viewers can change that as often as they like.
+const TOLD_EVERY: Duration = Duration::from_millis(100);
 
 /// Most groups that are mended one by one when what brought them breaks off.
 const MENDED: usize = 8;
@@ -61,7 +65,7 @@ pub(super) struct Asked {
     pub(super) ask: AskId,
     pub(super) track: TrackId,
     pub(super) name: FullTrackName,
-    pub(super) first: Option<u64>,
+    pub(super) wanted: Wanted,
 }
 
 /// Asks a session for a track and feeds it from there, for as long as it comes.
@@ -74,7 +78,7 @@ pub(super) async fn feed(scope: Arc<Scope>, subscriber: Subscriber, asked: Asked
             None => begin(&subscriber, &asked, &settings).await,
         }
     });
-    let Taken { mut feed, track, reader, over, same } = match answer.await.unwrap_or(Err(Reason::Timeout)) {
+    let Taken { feed, told, track, reader, over, same } = match answer.await.unwrap_or(Err(Reason::Timeout)) {
         Ok(taken) => taken,
         Err(reason) => {
             return scope.step(|state| {
@@ -97,21 +101,23 @@ pub(super) async fn feed(scope: Arc<Scope>, subscriber: Subscriber, asked: Asked
         None => scope.hold(&asked, &track, answer),
     };
     let weak = Arc::downgrade(&scope);
+    let preferences = track.preferences();
     drop((scope, track, subscriber));
     let step = |act: &dyn Fn(&mut super::State)| {
         if let Some(scope) = weak.upgrade() {
             scope.step(|state| act(state));
         }
     };
-    tokio::select! {
-        biased;
-        () = feed.delivers() => step(&|state| state.router.delivers(ask)),
-        _ = over.changed() => return,
-    }
+    let fed = async {
+        feed.delivers().await;
+        step(&|state| state.router.delivers(ask));
+        feed.ended().await
+    };
     let end = tokio::select! {
         biased;
-        end = feed.ended() => end,
+        end = fed => end,
         _ = over.changed() => return,
+        never = pass_on(&feed, &preferences, told) => match never {},
     };
     debug!(track = %asked.name, error = end.as_ref().err().map(tracing::field::display), "no more comes from upstream");
     drop(feed);
@@ -125,9 +131,29 @@ pub(super) async fn feed(scope: Arc<Scope>, subscriber: Subscriber, asked: Asked
     });
 }
 
+/// Tells a publisher how much its track matters to those who read it here, at most as often as [`TOLD_EVERY`] says.
+async fn pass_on(feed: &Feed, preferences: &Preferences, mut told: Priority) -> Infallible {
+    loop {
+        told = preferences.changed(told).await;
+        let update = SubscribeUpdate {
+            priority: told,
+            order: GroupOrder::Default,
+            max_age: None,
+            first: None,
+            last: None,
+        };
+        if let Err(error) = feed.update(update).await {
+            debug!(%error, "priority not passed on");
+        }
+        tokio::time::sleep(TOLD_EVERY).await;
+    }
+}
+
 /// A session that feeds a track.
 struct Taken {
     feed: Feed,
+    /// How much the publisher knows that it matters.
+    told: Priority,
     track: MergedTrack,
     /// From before the first group of a track that was not there.
     reader: TrackConsumer,
@@ -139,23 +165,24 @@ struct Taken {
 
 /// Subscribes to a track that is not here yet, from where the first of its subscribers wants it.
 ///
-/// The subscription is for everybody who will want the track, so it has no end and no wishes of its own: the
-/// publisher's priority and order hold upstream, those of each subscriber downstream.
+/// The subscription is for everybody who will want the track, so it has no end and no order of its own: the publisher's
+/// holds upstream, that of each subscriber downstream. Its priority is the highest that a subscriber gives it.
 async fn begin(subscriber: &Subscriber, asked: &Asked, settings: &Settings) -> Result<Taken, Reason> {
+    let Wanted { first: wanted, priority: told } = asked.wanted;
     let ask = async |first| -> Result<(Feed, MergedTrack, TrackConsumer), Reason> {
         let track = MergedTrack::new(&settings.cache, asked.name.clone(), settings.retention, settings.hold);
         // Groups may overtake the answer.
         let reader = track.consume();
-        let options = SubscribeOptions { first, ..SubscribeOptions::default() };
+        let options = SubscribeOptions { first, priority: told, ..SubscribeOptions::default() };
         let feed = subscriber.subscribe_into(&track, options).await;
         Ok((feed.map_err(|error| upstream::reason(&error))?, track, reader))
     };
-    let (mut feed, mut track, mut reader) = ask(asked.first).await?;
-    if asked.first.is_some_and(|first| feed.latest().is_none_or(|latest| latest < first)) {
+    let (mut feed, mut track, mut reader) = ask(wanted).await?;
+    if wanted.is_some_and(|first| feed.latest().is_none_or(|latest| latest < first)) {
         // One subscriber's wish for what is yet to come does not keep the others from what is there.
         (feed, track, reader) = ask(None).await?;
     }
-    Ok(Taken { feed, track, reader, over: None, same: true })
+    Ok(Taken { feed, told, track, reader, over: None, same: true })
 }
 
 /// Subscribes to a track that is here, from where it stands; what is under way comes once more and counts once.
@@ -164,20 +191,22 @@ async fn take_over(subscriber: &Subscriber, join: Join) -> Result<Taken, Reason>
     let reader = track.consume();
     let newest = track.latest();
     let first = track.resume_at().into_iter().chain(newest).min();
-    let options = SubscribeOptions { first, ..SubscribeOptions::default() };
+    let told = track.preferences().highest().unwrap_or_default();
+    let options = SubscribeOptions { first, priority: told, ..SubscribeOptions::default() };
     let feed = subscriber.subscribe_into(&track, options).await;
     let feed = feed.map_err(|error| upstream::reason(&error))?;
     // 0 may stand for none.
     let latest = feed.latest().unwrap_or(0);
     let lag = if latest == 0 { 1 } else { LAG };
     let same = newest.is_none_or(|newest| newest <= latest.saturating_add(lag));
-    Ok(Taken { feed, track, reader, over: Some(over), same })
+    Ok(Taken { feed, told, track, reader, over: Some(over), same })
 }
 
 /// Fetches what was cut of a track.
 pub(super) async fn mend(track: MergedTrack, subscriber: Subscriber) {
+    let priority = track.preferences().highest().unwrap_or_default();
     for group in track.cut_groups().into_iter().take(MENDED) {
-        if let Err(error) = subscriber.fetch_into(&track, group, Priority::default()).await {
+        if let Err(error) = subscriber.fetch_into(&track, group, priority).await {
             debug!(track = %track.name(), group, %error, "cannot mend a group");
             track.settle();
         }

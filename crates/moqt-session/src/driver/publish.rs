@@ -22,7 +22,7 @@ use super::{
 use crate::{
     error::{Reason, TrackError},
     model::{
-        AnnounceConsumer, Announced, GroupConsumer, Interest, Lifetime, TrackConsumer,
+        AnnounceConsumer, Announced, GroupConsumer, Interest, Lifetime, Preference, TrackConsumer,
         TrackEvent, TrackInfo, now,
     },
     origin::{InfoRequest, TrackRequest},
@@ -50,6 +50,8 @@ pub(super) struct Serving {
     unreported: BTreeMap<u64, (u64, Reason)>,
     /// How long a group is of use to the subscriber.
     lifetime: Lifetime,
+    /// What the track's source may know of the wish.
+    preference: Option<Preference>,
     /// How the track ended, once it did.
     end: Option<Result<(), Reason>>,
 }
@@ -275,6 +277,7 @@ impl<C: Connection> Driver<C> {
             watched: false,
             unreported: BTreeMap::new(),
             lifetime,
+            preference: None,
             end: None,
         };
         self.uses.insert(request, Use::Serving(Box::new(serving)));
@@ -292,6 +295,7 @@ impl<C: Connection> Driver<C> {
             }
         };
         reader.serve(serving.lifetime.clone(), self.limits.meters.clone());
+        serving.preference = Some(reader.prefer(serving.wish.priority));
         serving.info = reader.info();
         serving.accounts.starts_at(reader.start());
         serving.past = reader.latest().filter(|_| serving.wish.first.is_some());
@@ -523,6 +527,9 @@ impl<C: Connection> Driver<C> {
         let wish = &mut serving.wish;
         (wish.priority, wish.order) = (update.priority, update.order);
         wish.max_age = update.max_age;
+        if let Some(preference) = &mut serving.preference {
+            preference.set(update.priority);
+        }
         serving.lifetime.set(update.max_age);
         // What the range no longer covers is given up, and reported like everything that is. Spec: digest 5.4.
         for sequence in serving.accounts.narrow(update.first, update.last) {

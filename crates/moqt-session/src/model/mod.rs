@@ -27,5 +27,5 @@ pub use ordered::{OrderedGroups, OrderedItem};
 pub(crate) use ranges::Runs;
 pub(crate) use terms::Lifetime;
 pub use terms::{CreateGroupError, Retention, Start, TrackEvent, TrackInfo};
-pub(crate) use track::{Coverage, FeedState, Mending, Notice, TrackSource};
-pub use track::{Gate, MergedTrack, TrackConsumer, TrackProducer, WeakTrack};
+pub(crate) use track::{Coverage, FeedState, Mending, Notice, Preference, TrackSource};
+pub use track::{Gate, MergedTrack, Preferences, TrackConsumer, TrackProducer, WeakTrack};

@@ -17,6 +17,7 @@ mod gate;
 mod merge;
 mod names;
 mod once;
+mod preference;
 mod wakes;
 
 fn producer(retention: Retention) -> TrackProducer {

@@ -2,6 +2,7 @@
 
 mod gate;
 mod merge;
+mod preference;
 mod reader;
 mod source;
 
@@ -11,7 +12,7 @@ use std::{
     task::Poll,
 };
 
-use moqt_wire::FullTrackName;
+use moqt_wire::{FullTrackName, Priority};
 use tokio::time::Instant;
 
 use self::merge::Sources;
@@ -28,10 +29,12 @@ use crate::error::{Reason, TrackError};
 pub use self::{
     gate::Gate,
     merge::MergedTrack,
+    preference::Preferences,
     reader::{TrackConsumer, WeakTrack},
 };
 pub(crate) use self::{
     merge::Mending,
+    preference::Preference,
     source::{Coverage, FeedState, TrackSource},
 };
 
@@ -106,6 +109,8 @@ struct State {
     end: Option<Result<(), TrackError>>,
     readers: WaitList,
     consumers: usize,
+    /// How many of the peers that read it say that it matters so much.
+    preferences: BTreeMap<Priority, usize>,
     /// Who feeds a merged track.
     sources: Sources,
     /// The producer's side, waiting for readers or sources to come or go.
@@ -117,6 +122,10 @@ struct State {
 impl State {
     fn newest(&self) -> Option<u64> {
         self.latest.max(self.told)
+    }
+
+    fn highest_preference(&self) -> Option<Priority> {
+        self.preferences.last_key_value().map(|(&priority, _)| priority)
     }
 
     /// Groups that no gap names.
@@ -430,6 +439,7 @@ impl TrackProducer {
                 end: None,
                 readers: WaitList::default(),
                 consumers: 0,
+                preferences: BTreeMap::new(),
                 sources: Sources::default(),
                 changed: WaitList::default(),
                 covered: WaitList::default(),

@@ -161,7 +161,7 @@ impl Subscriber {
             Err(_) => {}
         }
         let only = SubscribeOptions { priority, first: Some(group), last: Some(group), ..Default::default() };
-        let mut feed = self.feed(track, TrackSource::of_part(track), only).await?;
+        let feed = self.feed(track, TrackSource::of_part(track), only).await?;
         feed.ended().await.map_err(|error| match error {
             TrackError::Session(error) => RequestError::Session(error).into(),
             TrackError::Ended(reason) => RequestError::Refused(reason).into(),
@@ -225,8 +225,8 @@ impl Feed {
     /// # Errors
     ///
     /// Why it brings no more.
-    pub async fn ended(&mut self) -> Result<(), TrackError> {
-        match self.state.wait_for(|state| state.end.is_some()).await {
+    pub async fn ended(&self) -> Result<(), TrackError> {
+        match self.state.clone().wait_for(|state| state.end.is_some()).await {
             Ok(state) => state.end.clone().unwrap_or(Ok(())),
             Err(_) => Err(TrackError::Ended(Reason::Cancelled)),
         }
@@ -234,8 +234,9 @@ impl Feed {
 
     /// Waits until others are needed no more: a group has come from here that is not older than what they brought, and
     /// none is open that does not come from here; or this source has ended. Cancel safe.
-    pub async fn delivers(&mut self) {
-        let state = self.state.wait_for(|state| state.delivers || state.end.is_some()).await;
+    pub async fn delivers(&self) {
+        let mut state = self.state.clone();
+        let state = state.wait_for(|state| state.delivers || state.end.is_some()).await;
         let ended = state.is_ok_and(|state| state.end.is_some());
         if let Some(coverage) = self.coverage.as_ref().filter(|_| !ended) {
             coverage.covers().await;

@@ -218,7 +218,7 @@ impl Follower {
     /// The track comes from here, as long as it does, or until there is a newer session.
     async fn take(
         &mut self,
-        mut feed: Feed,
+        feed: Feed,
         lease: Lease,
         old: &mut Option<(Feed, Lease)>,
     ) -> Result<(), FollowEnd> {

@@ -12,7 +12,7 @@ fn edge() -> Script {
 
 impl Script {
     fn is_wanted_above(&mut self, waiter: u64, name: &str) {
-        self.router.want(WaiterId(waiter), Level::Above, &name.parse().unwrap(), None);
+        self.router.want(WaiterId(waiter), Level::Above, &name.parse().unwrap(), Wanted::default());
     }
 }
 
