@@ -91,7 +91,8 @@ enum SendState {
     Finished(quinn::SendStream),
     /// Finished, with a task that still waits to write the header.
     Finishing(Finishing),
-    Reset,
+    /// Reset, or the peer has all of it.
+    Over,
 }
 
 impl SendHalf {
@@ -119,7 +120,7 @@ impl SendHalf {
 
     /// `runtime` is where to wait, if the stream has no bytes and flow control has no room for its header.
     pub(crate) fn finish(&mut self, runtime: Option<&Handle>) -> Result<(), WriteError> {
-        match std::mem::replace(&mut self.state, SendState::Reset) {
+        match std::mem::replace(&mut self.state, SendState::Over) {
             SendState::Open(mut sender) => {
                 if self.header_is_out(&mut sender) {
                     // The only error is that it has ended before, which `Open` excludes.
@@ -152,13 +153,13 @@ impl SendHalf {
     }
 
     pub(crate) fn reset(&mut self, code: Code) {
-        match std::mem::replace(&mut self.state, SendState::Reset) {
+        match std::mem::replace(&mut self.state, SendState::Over) {
             SendState::Open(mut sender) | SendState::Finished(mut sender) => {
                 // Fails only when all is delivered already.
                 let _ = sender.reset(self.mapping.encode(code));
             }
             SendState::Finishing(finishing) => finishing.reset(code),
-            SendState::Reset => {}
+            SendState::Over => {}
         }
     }
 
@@ -166,7 +167,7 @@ impl SendHalf {
     /// before they have read that is the end of the session.
     #[cfg(feature = "webtransport")]
     pub(crate) fn reset_behind_header(&mut self, code: Code, runtime: &Handle) {
-        let (mut sender, was_open) = match std::mem::replace(&mut self.state, SendState::Reset) {
+        let (mut sender, was_open) = match std::mem::replace(&mut self.state, SendState::Over) {
             SendState::Open(sender) => (sender, true),
             SendState::Finished(sender) => (sender, false),
             other => {
@@ -204,7 +205,7 @@ impl SendHalf {
             }
             SendState::Finishing(finishing) => finishing.stopped().await,
             // `quinn` does not say when a reset was acknowledged, and the peer needs nothing more anyhow.
-            SendState::Reset => return Ok(None),
+            SendState::Over => return Ok(None),
         };
         match result {
             Ok(code) => Ok(code.map(decode)),
@@ -228,11 +229,15 @@ impl SendHalf {
     pub(crate) fn is_over(&mut self) -> bool {
         match &mut self.state {
             SendState::Open(_) => false,
-            // All is delivered when the stream is not known any more; to finish once more succeeds only where the peer
-            // has stopped it.
-            SendState::Finished(sender) => sender.priority().is_err() || sender.finish().is_ok(),
+            // All is delivered when the stream is not known any more. Then there is nothing to wait for.
+            SendState::Finished(sender) if sender.priority().is_err() => {
+                (self.state, self.watch) = (SendState::Over, None);
+                true
+            }
+            // To finish once more succeeds only where the peer has stopped it.
+            SendState::Finished(sender) => sender.finish().is_ok(),
             SendState::Finishing(finishing) => finishing.is_over(),
-            SendState::Reset => true,
+            SendState::Over => true,
         }
     }
 
@@ -246,7 +251,7 @@ impl SendHalf {
     /// Takes the stream as it is, if it is not finished; nothing is left to reset.
     #[cfg(feature = "webtransport")]
     pub(crate) fn take(&mut self) -> Option<quinn::SendStream> {
-        match std::mem::replace(&mut self.state, SendState::Reset) {
+        match std::mem::replace(&mut self.state, SendState::Over) {
             SendState::Open(sender) => Some(sender),
             other => {
                 self.state = other;
@@ -306,7 +311,7 @@ impl Finishing {
         let mut half = SendHalf::new(sender, mapping, Bytes::new(), room);
         let Some(runtime) = runtime else {
             // Headers come with a runtime; without one the half is dropped, and so reset.
-            return SendState::Reset;
+            return SendState::Over;
         };
         let (reset, reset_code) = oneshot::channel();
         runtime.spawn(async move {
