@@ -508,14 +508,12 @@ impl GroupShared {
         if chunk.len() < self.copy_below as usize { Bytes::copy_from_slice(&chunk) } else { chunk }
     }
 
-    /// Adds payload to the last frame; returns what the track holds then.
+    /// Adds payload to the last frame, as it is; returns what the track holds then.
     fn append(&self, state: &mut State, chunk: Bytes) -> Result<u64, GroupError> {
         state.open()?;
         if chunk.is_empty() {
             return Ok(self.charge(state, 0));
         }
-        let chunk =
-            if chunk.len() < self.copy_below as usize { Bytes::copy_from_slice(&chunk) } else { chunk };
         let len = chunk.len();
         self.account.came(len as u64);
         let end = state.chunks.len() + 1;

@@ -375,3 +375,18 @@ proptest! {
         })?;
     }
 }
+
+#[tokio::test]
+async fn what_was_copied_on_its_way_in_is_not_copied_again() {
+    let track = incoming(Retention::default());
+    let group = track.append_group();
+    let own = Bytes::from(vec![7; 1000]);
+    group
+        .write_parts(|parts| {
+            parts.begin(FrameMeta::sized(1000))?;
+            parts.append_own(own.clone())
+        })
+        .unwrap();
+    let frame = track.consume().group(0).unwrap().read_frame().await.unwrap().unwrap();
+    assert_eq!(frame.as_ptr(), own.as_ptr());
+}
