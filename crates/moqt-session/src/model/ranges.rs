@@ -14,6 +14,17 @@ pub(crate) struct Runs {
 impl Runs {
     /// Adds `first` to `last`. `false` if all of them were there before.
     pub(crate) fn insert(&mut self, first: u64, last: u64) -> bool {
+        // Mostly numbers go on from the newest.
+        if let Some(mut newest) = self.runs.last_entry()
+            && *newest.key() <= first
+            && first <= newest.get().saturating_add(1)
+        {
+            let grows = last > *newest.get();
+            if grows {
+                newest.insert(last);
+            }
+            return grows;
+        }
         let (mut first, mut last) = (first, last);
         // All that overlap or touch, from above; runs do not touch each other.
         while let Some((start, end)) = self.before(last.saturating_add(1)) {

@@ -114,6 +114,11 @@ impl Lifetime {
         self.0.store(millis, Ordering::Relaxed);
     }
 
+    /// Whether groups are of use for as long as they are kept.
+    pub(super) fn is_unlimited(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+
     /// When a group that ended at `end` is too old.
     pub(super) fn after(&self, end: Instant) -> Option<Instant> {
         match self.0.load(Ordering::Relaxed) {

@@ -187,8 +187,13 @@ impl TrackConsumer {
             if let Some((first, last)) = self.missed.pop_front() {
                 return Poll::Ready(Ok(Some(TrackEvent::Gap { first, last, reason: Reason::NotFound })));
             }
-            let group = state.arrivals.range(self.next..).next();
-            let gap = state.gaps.range(self.next..).next().map(|(&place, gap)| (place, *gap));
+            // Nothing stands at the next place most of the time, or else the newest group does.
+            let (mut group, mut gap) = (None, None);
+            if self.next < state.next {
+                let newest = state.arrivals.last_key_value().filter(|(place, _)| **place == self.next);
+                group = newest.or_else(|| state.arrivals.range(self.next..).next());
+                gap = state.gaps.range(self.next..).next().map(|(&place, gap)| (place, *gap));
+            }
             match (group, gap) {
                 (Some((&place, group)), gap) if gap.is_none_or(|(gap, _)| place < gap) => {
                     self.next = place + 1;
@@ -199,8 +204,9 @@ impl TrackConsumer {
                         continue;
                     }
                     self.floor = Some(self.floor.map_or(sequence, |floor| floor.min(sequence)));
+                    let limit = self.lifetime.as_ref().filter(|lifetime| !lifetime.is_unlimited());
                     let due = |lifetime: &Lifetime| lifetime.after(group.progress().ok()?);
-                    if self.lifetime.as_ref().and_then(due).is_some_and(|due| due <= now()) {
+                    if limit.and_then(due).is_some_and(|due| due <= now()) {
                         self.missed.push_back((sequence, sequence));
                         continue;
                     }
