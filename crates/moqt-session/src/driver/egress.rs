@@ -304,7 +304,12 @@ async fn pour<S: SendStream>(
             drop(batch);
             let gathering = std::future::poll_fn(|cx| {
                 let mut batch = gate.batch();
-                group.poll_wire(cx, BATCH, form, &mut batch.pieces).map_ok(|_| batch)
+                let gathered = group.poll_wire(cx, BATCH, form, &mut batch.pieces).map_ok(|_| batch);
+                if gathered.is_pending() {
+                    // Others have their turn meanwhile.
+                    turn = 0;
+                }
+                gathered
             });
             let gathered = tokio::select! {
                 biased;

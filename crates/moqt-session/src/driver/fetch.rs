@@ -67,7 +67,7 @@ impl<C: Connection> Driver<C> {
         let subscriber = fetch.priority;
         let (ask, answer) = FetchRequest::new(fetch);
         let answering = self.spawn_abortable(async move {
-            Done::FetchAnswer(request, answer.await.unwrap_or(Err(Reason::Internal)))
+            Done::FetchAnswer(request, answer.await.unwrap_or(Err(Reason::Internal)).map(Box::new))
         });
         let step = Step::Asking(answering);
         let serving = Serving { subscriber, publisher: Priority::default(), rank: Rank::default(), step };

@@ -4,23 +4,29 @@
 //! read it once each, and nothing else. The core is owned by the task: no lock is held over an await because
 //! there is none.
 
+mod bell;
 mod control;
+mod done;
 mod drain;
 mod egress;
 mod fetch;
 mod gate;
 mod handshake;
+mod happened;
 mod ingest;
+mod live;
 mod outbox;
 mod publish;
+mod sampler;
 mod subscribe;
 mod trail;
+mod writers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     pin::Pin,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -32,29 +38,32 @@ use futures_util::{
 use moqt_transport::{Code, Connection, ConnectionError, RecvStream as _, SendStream as _};
 use moqt_wire::StreamDecoder;
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{Span, debug, trace, warn};
+use tracing::{Instrument as _, Span, debug, trace, trace_span, warn};
 
 pub(crate) use handshake::{Established, accept, connect};
 
 use self::{
+    bell::Bell,
     control::{Read, Reader, TypeError},
+    done::{Done, Streams},
     drain::Leaving,
     egress::{Heads, Rank},
     gate::Gate,
+    happened::Happened,
     outbox::{End, Outbox, Wrote},
-    publish::{Happened, Serving},
+    publish::Serving,
+    sampler::Sampler,
     subscribe::Wish,
     trail::{Finished, Trail},
+    writers::Writers,
 };
 use crate::{
     allowance::Intake,
     dialect::Dialect,
-    error::{GroupError, PeerMisbehaved, Reason, SessionError, TrackError},
-    model::{AnnounceConsumer, AnnounceProducer, Announced, GroupProducer, TrackConsumer, Withdrawal, now},
-    origin::{FetchAnswer, Origin},
-    proto::{
-        Bitrate, Endpoint, Event, Info, Limits, Message, Output, Refused, RequestId, RequestKind, Sender,
-    },
+    error::{PeerMisbehaved, Reason, SessionError, TrackError},
+    model::{AnnounceProducer, GroupProducer, Withdrawal, now},
+    origin::Origin,
+    proto::{Bitrate, Endpoint, Event, Limits, Message, Output, Refused, RequestId, RequestKind, Sender},
     session::{Command, Drain, State},
 };
 
@@ -81,6 +90,7 @@ pub(crate) fn start<C: Connection>(
         state,
         work: FuturesUnordered::new(),
         in_a_row: 0,
+        bell: Bell::default(),
         gate: Gate::default(),
         happened: Happened::default(),
         outboxes: BTreeMap::new(),
@@ -93,10 +103,11 @@ pub(crate) fn start<C: Connection>(
         groups_out: 0,
         trails: BTreeMap::new(),
         finished: Finished::default(),
+        idle: Writers::default(),
         heads: Heads::default(),
         ranks: Vec::new(),
         bitrate: Bitrate::default(),
-        sampling: false,
+        sampler: Sampler::default(),
         flushers: Vec::new(),
         leavers: Vec::new(),
         writers: BTreeSet::new(),
@@ -107,7 +118,9 @@ pub(crate) fn start<C: Connection>(
     driver.adopt(Endpoint::SESSION, send);
     driver.read(Endpoint::SESSION, recv, decoder);
     driver.wait_for(commands);
-    tokio::spawn(driver.run(span));
+    // Counts polls for whoever listens that closely, and costs others nothing.
+    let polls = trace_span!(parent: None, "driver");
+    tokio::spawn(driver.run(span).instrument(polls));
 }
 
 /// The one task of a session.
@@ -123,10 +136,12 @@ struct Driver<C: Connection> {
     work: FuturesUnordered<Work<C>>,
     /// How much was ready without a wait between.
     in_a_row: usize,
+    /// What the futures wake.
+    bell: Bell,
     /// Where streams with payload wait for their turn.
     gate: Gate,
-    /// What has happened on tracks that the peer reads.
-    happened: Happened,
+    /// What has come of futures that go on.
+    happened: Happened<C>,
     /// What waits to be written, for each request whose half is open.
     outboxes: BTreeMap<RequestId, Outbox>,
     /// Stops the reading of a request's stream, with a code for the peer.
@@ -146,12 +161,14 @@ struct Driver<C: Connection> {
     trails: BTreeMap<RequestId, Trail<C::SendStream>>,
     /// The same, before they are taken in.
     finished: Finished<C::SendStream>,
+    /// Who writes the next group.
+    idle: Writers<C::SendStream>,
     heads: Heads,
     /// Of groups that have been sent, for the next ones.
     ranks: Vec<Rank>,
-    /// What the peer was told of the bitrate, and whether the next look at it, and at the trails, is due.
+    /// What the peer was told of the bitrate, and when the next look at it, and at the trails, is due.
     bitrate: Bitrate,
-    sampling: bool,
+    sampler: Sampler,
     /// Who waits until nothing is on its way.
     flushers: Vec<oneshot::Sender<()>>,
     /// Who waits until the peer takes nothing.
@@ -196,58 +213,15 @@ enum Use {
     Fetching(Arc<GroupProducer>),
 }
 
-/// What one of the session's futures came to.
-enum Done<C: Connection> {
-    Closed(ConnectionError),
-    Command(mpsc::Receiver<Command>, Option<Command>),
-    AcceptedBi(Result<(C::SendStream, C::RecvStream), ConnectionError>),
-    AcceptedUni(Result<C::RecvStream, ConnectionError>),
-    /// A bidirectional stream of the peer said its type, or did not.
-    Typed(C::SendStream, C::RecvStream, Result<(u64, StreamDecoder), TypeError>),
-    /// A stream for a request of ours is open.
-    Opened(RequestId, Outbox, Result<(C::SendStream, C::RecvStream), ConnectionError>),
-    Read(Box<Reader<C::RecvStream>>, Read),
-    Wrote(RequestId, Wrote<C::SendStream>),
-    GroupOpened(ingest::Opened<C::RecvStream>),
-    /// A group stream is through, with the whole group or not.
-    Ingested(RequestId, u64, bool),
-    TrackAnswer(RequestId, Result<TrackConsumer, Reason>),
-    TrackChanged(RequestId, publish::Read),
-    GroupSent(RequestId, u64, egress::Sent),
-    /// All of the group that comes next out of the finished ones has left the driver; the peer need not have it.
-    GroupFinished(RequestId),
-    /// A subscriber may be behind for too long.
-    LagDue(RequestId),
-    NamesChanged(RequestId, AnnounceConsumer, Option<Announced>),
-    InfoAnswer(RequestId, Result<Info, Reason>),
-    FetchAnswer(RequestId, Result<FetchAnswer, Reason>),
-    FetchSent(RequestId, egress::Sent),
-    /// The frames of our fetch have ended.
-    Fetched(RequestId, Result<(), GroupError>),
-    /// Nobody reads what our request brings.
-    Unused(RequestId),
-    /// Whoever asked does not wait any more.
-    CallerLeft(RequestId),
-    /// No group of a finished subscription has begun for a while; it had so many then.
-    LateOver(RequestId, u64),
-    /// Groups of a subscription may have been missing for too long.
-    Settle(RequestId),
-    /// The peer had its time to agree to the end.
-    CloseTimeout,
-    /// The peer had its time to go by itself.
-    DrainOver,
-    /// Time to look at the bitrate, and at what has arrived.
-    Sample,
-    /// What was ready before a wish to flush has been taken in.
-    Flush(oneshot::Sender<()>),
-    /// Of no further consequence.
-    Nothing,
-}
-
 impl<C: Connection> Driver<C> {
     /// What happens is in the span. To wait is not: that comes with each frame, and would enter it each time.
     async fn run(mut self, span: Span) {
         span.in_scope(|| debug!("session established"));
+        std::future::poll_fn(|cx| {
+            self.bell.wakes(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
         let connection = self.connection.clone();
         self.spawn(async move { Done::Closed(connection.closed().await) });
         self.accept_bi();
@@ -304,6 +278,7 @@ impl<C: Connection> Driver<C> {
                 }
             };
             match done {
+                Some(done) if done.is_quiet() => self.handle(done),
                 Some(done) => span.in_scope(|| self.handle(done)),
                 None => break SessionError::LocallyClosed,
             }
@@ -318,20 +293,23 @@ impl<C: Connection> Driver<C> {
 
     /// Waits for something to be done. Streams get their turn to write when nothing else is ready.
     async fn next_done(&mut self) -> Option<Done<C>> {
-        std::future::poll_fn(|cx| {
+        let Self { bell, happened, work, gate, in_a_row, .. } = self;
+        std::future::poll_fn(|_| {
+            let mut cx = Context::from_waker(bell.waker());
             loop {
-                if let Some((request, event)) = self.happened.pop() {
-                    self.in_a_row += 1;
-                    return Poll::Ready(Some(Done::TrackChanged(request, event)));
+                if let Some(done) = happened.pop() {
+                    *in_a_row += 1;
+                    return Poll::Ready(Some(done));
                 }
-                match self.work.poll_next_unpin(cx) {
-                    Poll::Pending if !self.happened.is_empty() || self.gate.admit() => {}
+                bell.is_heard();
+                match work.poll_next_unpin(&mut cx) {
+                    Poll::Pending if !happened.is_empty() || gate.admit() || !bell.may_sleep() => {}
                     Poll::Pending => {
-                        self.in_a_row = 0;
+                        *in_a_row = 0;
                         return Poll::Pending;
                     }
                     done => {
-                        self.in_a_row += 1;
+                        *in_a_row += 1;
                         return done;
                     }
                 }
@@ -371,17 +349,18 @@ impl<C: Connection> Driver<C> {
         match done {
             Done::Closed(error) => self.lost(error),
             Done::Command(commands, command) => self.command(commands, command),
-            Done::AcceptedBi(Ok((send, recv))) => {
+            Done::AcceptedBi(Ok(streams)) => {
                 self.accept_bi();
-                self.accepted(send, recv);
+                self.accepted(streams);
             }
             Done::AcceptedUni(Ok(recv)) => {
                 self.accept_uni();
                 self.group_stream(recv);
             }
             Done::AcceptedBi(Err(_)) | Done::AcceptedUni(Err(_)) | Done::Nothing => {}
-            Done::Typed(send, recv, typed) => self.typed(send, recv, typed),
-            Done::Opened(request, outbox, Ok((send, recv))) => {
+            Done::Typed(streams, typed) => self.typed(*streams, typed),
+            Done::Opened(request, outbox, Ok(streams)) => {
+                let (send, recv) = *streams;
                 self.write(request, outbox, send);
                 let decoder = StreamDecoder::new(self.dialect.version().spec(), self.limits.wire.clone());
                 self.read(request, recv, decoder);
@@ -390,7 +369,7 @@ impl<C: Connection> Driver<C> {
             Done::Read(reader, read) => self.got(reader, read),
             Done::Wrote(request, wrote) => {
                 self.writers.remove(&request);
-                match wrote {
+                match *wrote {
                     Wrote::Stopped(code) => self.endpoint.handle_stopped(request, code),
                     Wrote::Released(stream) => self.released(request, stream),
                     Wrote::Done | Wrote::Lost => {}
@@ -398,7 +377,7 @@ impl<C: Connection> Driver<C> {
             }
             Done::GroupOpened(opened) => self.group_opened(opened),
             Done::Ingested(request, sequence, whole) => self.ingested(request, sequence, whole),
-            Done::TrackAnswer(request, answer) => self.track_answer(request, answer),
+            Done::TrackAnswer(request, answer) => self.track_answer(request, answer.map(|track| *track)),
             Done::TrackChanged(request, event) => self.track_changed(request, event),
             Done::Sample => self.sample(),
             Done::Flush(reply) => {
@@ -410,7 +389,7 @@ impl<C: Connection> Driver<C> {
             Done::LagDue(request) => self.lag_due(request),
             Done::NamesChanged(request, names, event) => self.names_changed(request, names, event),
             Done::InfoAnswer(request, answer) => self.info_answer(request, answer),
-            Done::FetchAnswer(request, answer) => self.fetch_answer(request, answer),
+            Done::FetchAnswer(request, answer) => self.fetch_answer(request, answer.map(|answer| *answer)),
             Done::FetchSent(request, sent) => self.fetch_sent(request, sent),
             Done::Fetched(request, end) => self.fetched(request, end),
             Done::Unused(request) => self.unused(request),
@@ -517,7 +496,7 @@ impl<C: Connection> Driver<C> {
 
     fn accept_bi(&self) {
         let connection = self.connection.clone();
-        self.spawn(async move { Done::AcceptedBi(connection.accept_bi().await) });
+        self.spawn(async move { Done::AcceptedBi(connection.accept_bi().await.map(Box::new)) });
     }
 
     fn accept_uni(&self) {
@@ -526,7 +505,8 @@ impl<C: Connection> Driver<C> {
     }
 
     /// A stream of the peer: what is it for?
-    fn accepted(&mut self, mut send: C::SendStream, mut recv: C::RecvStream) {
+    fn accepted(&mut self, mut streams: Streams<C>) {
+        let (send, recv) = &mut *streams;
         if let Err(Refused(code)) = self.endpoint.admit(now(), self.untyped) {
             send.reset(code);
             recv.stop(code);
@@ -535,20 +515,19 @@ impl<C: Connection> Driver<C> {
         self.untyped += 1;
         let (dialect, limits) = (self.dialect, self.limits.clone());
         self.spawn(async move {
-            let stream_type = control::stream_type(&mut recv, dialect, &limits.wire);
+            let stream_type = control::stream_type(&mut streams.1, dialect, &limits.wire);
             let typed = match tokio::time::timeout(limits.first_message, stream_type).await {
-                Ok(typed) => typed,
+                Ok(typed) => typed.map(|(stream_type, decoder)| (stream_type, Box::new(decoder))),
                 Err(_) => Err(TypeError::Misbehaved(PeerMisbehaved::TooSlow("stream type"))),
             };
-            Done::Typed(send, recv, typed)
+            Done::Typed(streams, typed)
         });
     }
 
     fn typed(
         &mut self,
-        mut send: C::SendStream,
-        mut recv: C::RecvStream,
-        typed: Result<(u64, StreamDecoder), TypeError>,
+        (mut send, mut recv): (C::SendStream, C::RecvStream),
+        typed: Result<(u64, Box<StreamDecoder>), TypeError>,
     ) {
         self.untyped = self.untyped.saturating_sub(1);
         let refused = match typed {
@@ -556,7 +535,7 @@ impl<C: Connection> Driver<C> {
                 Ok((request, kind)) => {
                     debug!(request = request.0, kind = kind.name(), "peer opened a request");
                     self.adopt(request, send);
-                    self.read(request, recv, decoder);
+                    self.read(request, recv, *decoder);
                     return;
                 }
                 Err(Refused(code)) => {
@@ -582,7 +561,7 @@ impl<C: Connection> Driver<C> {
         self.outboxes.insert(request, outbox.clone());
         debug!(request = request.0, kind = kind.name(), "request opened");
         let connection = self.connection.clone();
-        self.spawn(async move { Done::Opened(request, outbox, connection.open_bi().await) });
+        self.spawn(async move { Done::Opened(request, outbox, connection.open_bi().await.map(Box::new)) });
     }
 
     /// Answers the request on this stream from now on.
@@ -595,7 +574,7 @@ impl<C: Connection> Driver<C> {
     fn write(&mut self, request: RequestId, outbox: Outbox, mut send: C::SendStream) {
         self.writers.insert(request);
         send.set_priority(i32::MAX);
-        self.spawn(async move { Done::Wrote(request, outbox::write(send, outbox).await) });
+        self.spawn(async move { Done::Wrote(request, Box::new(outbox::write(send, outbox).await)) });
     }
 
     fn read(&mut self, request: RequestId, recv: C::RecvStream, decoder: StreamDecoder) {

@@ -1,10 +1,8 @@
 //! The publisher's half: serving the peer's subscriptions, watches and questions.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::BTreeMap,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use futures_util::{FutureExt as _, future::AbortHandle};
@@ -17,7 +15,10 @@ use super::{
     Done, Driver, Use,
     drain::Leaving,
     egress::{self, Progress, Rank, Sent},
+    happened::Happened,
+    live::{Live, LiveGroups},
     trail::Trailing,
+    writers::Job,
 };
 use crate::{
     error::{Reason, TrackError},
@@ -26,7 +27,7 @@ use crate::{
         TrackEvent, TrackInfo, now,
     },
     origin::{InfoRequest, TrackRequest},
-    proto::{Accounting, Bitrate, Info, Limits, RequestId, SendOrder, Subscribe, SubscribeUpdate},
+    proto::{Accounting, Info, Limits, RequestId, SendOrder, Subscribe, SubscribeUpdate},
 };
 
 /// How many ranks are kept for groups to come.
@@ -41,7 +42,7 @@ pub(super) struct Serving {
     info: TrackInfo,
     accounts: Accounting,
     /// Group streams that are open, by group.
-    live: BTreeMap<u64, Live>,
+    live: LiveGroups,
     /// The newest group when the peer was answered: what came before is asked for as the past.
     past: Option<u64>,
     /// Whether it will be looked at again because the peer is behind.
@@ -54,49 +55,6 @@ pub(super) struct Serving {
     preference: Option<Preference>,
     /// How the track ended, once it did.
     end: Option<Result<(), Reason>>,
-}
-
-/// A group stream that is open, or waits to be.
-#[derive(Debug)]
-struct Live {
-    rank: Rank,
-    group: GroupConsumer,
-    begun: Instant,
-    /// Since when there is a newer group.
-    superseded: Option<Instant>,
-    /// Whether it had all but left when a newer group began.
-    almost_out: bool,
-    /// How much payload it has, once that is all there.
-    whole: Option<u64>,
-}
-
-/// How much of a group may be left for it to be finished before a newer one begins: what came within this time.
-const ALMOST_OUT: Duration = Duration::from_millis(100);
-
-/// How much payload groups of a subscription may have together that share a place.
-///
-/// With a place each, those of a track of many small groups stand below the one group of another track of the same
-/// rank, all but the first: on a link that the other one fills they would wait for ever. So they stand beside the
-/// first, and the order among them is lost for no longer than it takes to send so much.
-const SHARING: u64 = 4 << 10;
-
-impl Live {
-    /// What the connection has not taken yet; at least 1 where it has not taken the stream's header.
-    fn bytes_left(&self) -> u64 {
-        let sent = self.rank.bytes_sent();
-        self.group.payload().saturating_sub(sent).max(u64::from(sent == 0))
-    }
-
-    /// There is a newer group, or one more. Near saturation that one leaves little room, in which the end of this one
-    /// would starve although nearly all of it is there; so what has all but left goes ahead, and stays there unless it
-    /// grows on.
-    fn supersede(&mut self, at: Instant) {
-        let (sent, left) = (u128::from(self.rank.bytes_sent()), u128::from(self.bytes_left()));
-        let age = at.saturating_duration_since(self.begun);
-        let little = left <= sent && left * age.as_millis() <= (sent + left) * ALMOST_OUT.as_millis();
-        self.almost_out = little && (self.almost_out || self.superseded.is_none());
-        self.superseded.get_or_insert(at);
-    }
 }
 
 /// How far a subscriber is behind the newest group.
@@ -123,7 +81,7 @@ impl Serving {
     fn lag(&self) -> Lag {
         let mut lag = Lag::default();
         let past = self.past.map_or(0, |past| past.saturating_add(1));
-        for (&sequence, live) in self.live.range(past..) {
+        for (sequence, live) in self.live.from(past) {
             let Some(since) = live.superseded else { continue };
             let left = live.bytes_left();
             if left > 0 {
@@ -137,7 +95,7 @@ impl Serving {
 
     /// Whether this group is being sent and not given up.
     pub(super) fn is_sending(&self, sequence: u64) -> bool {
-        self.live.contains_key(&sequence)
+        self.live.contains(sequence)
     }
 
     /// Whether something depends on when the peer has the groups that are under way.
@@ -147,7 +105,7 @@ impl Serving {
 
     /// Another future looks after a group.
     pub(super) fn follow(&mut self, sequence: u64, rank: Rank) {
-        if let Some(live) = self.live.get_mut(&sequence) {
+        if let Some(live) = self.live.get_mut(sequence) {
             live.rank = rank;
         }
     }
@@ -170,55 +128,20 @@ impl Serving {
     /// Gives everything up; streams that are open are reset.
     pub(super) fn abort(&self) {
         self.reading.abort();
-        self.live.values().for_each(|live| live.rank.abort());
+        self.live.iter().for_each(|(_, live)| live.rank.abort());
     }
 
     /// Gives each live stream its place among the others of this subscription.
     pub(super) fn rank(&mut self) {
-        let (mut place, mut together) = (SendOrder::FIRST, 0);
         // The number of the group has no part in it: they come in order.
-        let order = self.order(0);
-        let next = |live: &mut Live| {
-            if order.descending && live.almost_out {
-                return live.rank.set(order.rank(SendOrder::ALMOST_OUT));
-            }
-            live.rank.set(order.rank(place));
-            live.whole = live.whole.or_else(|| live.group.whole_payload());
-            together = live.whole.map_or(SHARING, |payload| payload.saturating_add(together));
-            if together >= SHARING {
-                (place, together) = (place.saturating_sub(1), 0);
-            }
-        };
-        if order.descending {
-            self.live.values_mut().rev().for_each(next);
-        } else {
-            self.live.values_mut().for_each(next);
-        }
+        self.live.rank(&self.order(0));
     }
 }
 
 /// What a reader of a track came to.
 pub(super) type Read = Result<Option<TrackEvent>, TrackError>;
 
-/// What has happened on tracks that are served, in order. Readers add to it within a poll of the driver, which empties
-/// it before it waits; so nothing stays, and nothing is allocated for a group.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Happened(Arc<Mutex<VecDeque<(RequestId, Read)>>>);
-
-impl Happened {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(RequestId, Read)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.lock().is_empty()
-    }
-
-    /// What happened first.
-    pub(super) fn pop(&self) -> Option<(RequestId, Read)> {
-        self.lock().pop_front()
-    }
-
+impl<C: Connection> Happened<C> {
     /// Reads a track to its end.
     async fn read(self, request: RequestId, mut reader: TrackConsumer) {
         loop {
@@ -245,7 +168,7 @@ impl Happened {
         let mut some = false;
         while let Poll::Ready(event) = reader.poll_event(cx) {
             let over = !matches!(event, Ok(Some(_)));
-            self.lock().push_back((request, event));
+            self.push(Done::TrackChanged(request, event));
             if over {
                 return Poll::Ready(true);
             }
@@ -261,7 +184,7 @@ impl<C: Connection> Driver<C> {
         debug!(request = request.0, track = %wish.name, "peer subscribes");
         let (ask, answer) = TrackRequest::new(&wish);
         let reading = self.spawn_abortable(async move {
-            Done::TrackAnswer(request, answer.await.unwrap_or(Err(Reason::Internal)))
+            Done::TrackAnswer(request, answer.await.unwrap_or(Err(Reason::Internal)).map(Box::new))
         });
         let mut accounts = Accounting::default();
         accounts.narrow(wish.first, wish.last);
@@ -272,7 +195,7 @@ impl<C: Connection> Driver<C> {
             reading,
             info: TrackInfo::default(),
             accounts,
-            live: BTreeMap::new(),
+            live: LiveGroups::default(),
             past: None,
             watched: false,
             unreported: BTreeMap::new(),
@@ -371,24 +294,15 @@ impl<C: Connection> Driver<C> {
         self.groups_out == 0 && !self.uses.values().any(busy)
     }
 
-    /// Looks at the bitrate, and at what has arrived, in a while; an idle session does not.
-    fn sample_later(&mut self) {
-        if !std::mem::replace(&mut self.sampling, true) {
-            self.spawn(async move {
-                tokio::time::sleep(Bitrate::PAUSE).await;
-                Done::Sample
-            });
-        }
-    }
-
     pub(super) fn sample(&mut self) {
-        self.sampling = false;
         self.sweep();
         let told = self.dialect.version().spec().supports(Feature::SessionUpdate);
         if told && let Some(bits) = self.bitrate.tell(now(), self.connection.stats().delivery_rate) {
             self.endpoint.bitrate(bits);
         }
-        if !self.trails.is_empty() || told && (self.groups_out > 0 || self.bitrate.is_behind()) {
+        if self.trails.values().any(|trail| !trail.is_empty())
+            || told && (self.groups_out > 0 || self.bitrate.is_behind())
+        {
             self.sample_later();
         }
     }
@@ -396,7 +310,7 @@ impl<C: Connection> Driver<C> {
     /// The application says what gets through, or leaves that to the connection again.
     pub(super) fn set_bitrate(&mut self, bits: Option<u64>) {
         self.bitrate.chosen = bits;
-        if !self.sampling {
+        if !self.sampler.is_wanted() {
             self.sample();
         }
     }
@@ -405,35 +319,25 @@ impl<C: Connection> Driver<C> {
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
         let sequence = group.sequence();
         let rank = self.ranks.pop().unwrap_or_default();
-        let (connection, dialect, id) = (self.connection.clone(), self.dialect, serving.wish.id);
-        let heads = self.heads.clone();
-        let (stream_rank, gate, finished) = (rank.clone(), self.gate.clone(), self.finished.clone());
+        let (dialect, id) = (self.dialect, serving.wish.id);
+        let stream_rank = rank.clone();
         self.groups_out += 1;
         let at = now();
-        for live in serving.live.range_mut(..sequence).map(|(_, live)| live) {
-            live.supersede(at);
-        }
-        let newer = serving.live.last_key_value().is_some_and(|(newest, _)| *newest > sequence);
-        let superseded = newer.then_some(at);
-        let live = Live { rank, group: group.clone(), begun: at, superseded, almost_out: false, whole: None };
+        serving.live.supersede(sequence, at);
+        let newer = serving.live.newest().is_some_and(|newest| newest > sequence);
+        let mut live = Live::new(rank, group.clone(), at);
+        live.superseded = newer.then_some(at);
         serving.live.insert(sequence, live);
         self.catch_up(request);
-        match egress::begin(&connection, dialect, (id, &heads), &mut group, (&stream_rank, &gate)) {
+        let (heads, gate) = (&self.heads, &self.gate);
+        match egress::begin(&self.connection, dialect, (id, heads), &mut group, (&stream_rank, gate)) {
             Ok(Progress::Written(stream, priority)) => {
                 let sent = Trailing::new((sequence, stream_rank), (stream, priority), group, dialect);
                 self.sent_off(request, sent);
             }
-            Ok(Progress::Unfinished(rest)) => self.spawn(async move {
-                let rest = (&mut group, rest);
-                let send = egress::go_on(&connection, dialect, (id, &heads), rest, (&stream_rank, &gate));
-                match stream_rank.work(send).await.unwrap_or(Err(Sent::Lost(Reason::Cancelled))) {
-                    Ok(stream) => {
-                        finished.push(Trailing::new((sequence, stream_rank), stream, group, dialect));
-                        Done::GroupFinished(request)
-                    }
-                    Err(sent) => Done::GroupSent(request, sequence, sent),
-                }
-            }),
+            Ok(Progress::Unfinished(rest)) => {
+                self.write_group(Job { request, subscribe_id: id, group, rest, rank: stream_rank });
+            }
             Err(sent) => self.group_sent(request, sequence, sent),
         }
         self.sample_later();
@@ -465,7 +369,7 @@ impl<C: Connection> Driver<C> {
         };
         debug!(request = request.0, groups = lag.groups.len(), %reason, "peer is too slow");
         for sequence in lag.groups {
-            if let Some(live) = serving.live.remove(&sequence) {
+            if let Some(live) = serving.live.remove(sequence) {
                 live.rank.abort();
             }
             if serving.accounts.given_up(sequence) {
@@ -478,7 +382,7 @@ impl<C: Connection> Driver<C> {
     pub(super) fn group_sent(&mut self, request: RequestId, sequence: u64, sent: Sent) {
         self.groups_out -= 1;
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
-        let live = serving.live.remove(&sequence);
+        let live = serving.live.remove(sequence);
         if self.ranks.len() < SPARE {
             self.ranks.extend(live.and_then(|live| live.rank.reused()));
         }
@@ -533,7 +437,7 @@ impl<C: Connection> Driver<C> {
         serving.lifetime.set(update.max_age);
         // What the range no longer covers is given up, and reported like everything that is. Spec: digest 5.4.
         for sequence in serving.accounts.narrow(update.first, update.last) {
-            if let Some(live) = serving.live.remove(&sequence) {
+            if let Some(live) = serving.live.remove(sequence) {
                 live.rank.abort();
             }
             if serving.accounts.given_up(sequence) {

@@ -106,6 +106,9 @@ impl<S: SendStream> Finished<S> {
     }
 }
 
+/// Room that is kept for the next groups of a subscription.
+const ROOM: usize = 4;
+
 /// Those of one subscription, the oldest first.
 pub(super) type Trail<S> = VecDeque<Trailing<S>>;
 
@@ -179,7 +182,12 @@ impl<C: Connection> Driver<C> {
     pub(super) fn sweep(&mut self) {
         let (mut arrived, mut late) = (Vec::new(), Vec::new());
         for (&request, trail) in &mut self.trails {
-            for mut trailing in std::mem::take(trail) {
+            if trail.is_empty() {
+                // It keeps room for what is usual, and not for what was much.
+                trail.shrink_to(ROOM);
+            }
+            for _ in 0..trail.len() {
+                let Some(mut trailing) = trail.pop_front() else { break };
                 if let Some(sent) = trailing.outcome(self.dialect) {
                     arrived.push((request, trailing.sequence, sent));
                 } else if std::mem::replace(&mut trailing.seen, true) {
@@ -189,7 +197,6 @@ impl<C: Connection> Driver<C> {
                 }
             }
         }
-        self.trails.retain(|_, trail| !trail.is_empty());
         late.into_iter().for_each(|(request, trailing)| self.follow(request, trailing));
         arrived.into_iter().for_each(|(request, sequence, sent)| self.group_sent(request, sequence, sent));
     }

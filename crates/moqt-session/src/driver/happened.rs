@@ -1,0 +1,46 @@
+//! What comes of futures that go on after it.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use moqt_transport::Connection;
+
+use super::done::Done;
+
+/// What has happened, in order. A future that ends with each group would be made anew for each; those that go on tell of
+/// it here. They do so within a poll of the driver, which empties it before it waits; so nothing stays, and nothing is
+/// allocated for a group.
+pub(super) struct Happened<C: Connection>(Arc<Mutex<VecDeque<Done<C>>>>);
+
+impl<C: Connection> Clone for Happened<C> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<C: Connection> Default for Happened<C> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<C: Connection> Happened<C> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Done<C>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// What happened first.
+    pub(super) fn pop(&self) -> Option<Done<C>> {
+        self.lock().pop_front()
+    }
+
+    pub(super) fn push(&self, done: Done<C>) {
+        self.lock().push_back(done);
+    }
+}

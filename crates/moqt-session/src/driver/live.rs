@@ -1,0 +1,149 @@
+//! The groups of one subscription that are being sent, and their places among each other.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::time::Instant;
+
+use super::egress::Rank;
+use crate::{model::GroupConsumer, proto::SendOrder};
+
+/// A group stream that is open, or waits to be.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) rank: Rank,
+    group: GroupConsumer,
+    begun: Instant,
+    /// Since when there is a newer group.
+    pub(super) superseded: Option<Instant>,
+    /// Whether it had all but left when a newer group began.
+    almost_out: bool,
+    /// How much payload it has, once that is all there.
+    whole: Option<u64>,
+}
+
+/// How much of a group may be left for it to be finished before a newer one begins: what came within this time.
+const ALMOST_OUT: Duration = Duration::from_millis(100);
+
+/// How much payload groups of a subscription may have together that share a place.
+///
+/// With a place each, those of a track of many small groups stand below the one group of another track of the same
+/// rank, all but the first: on a link that the other one fills they would wait for ever. So they stand beside the
+/// first, and the order among them is lost for no longer than it takes to send so much.
+const SHARING: u64 = 4 << 10;
+
+impl Live {
+    pub(super) fn new(rank: Rank, group: GroupConsumer, begun: Instant) -> Self {
+        Self { rank, group, begun, superseded: None, almost_out: false, whole: None }
+    }
+
+    /// What the connection has not taken yet; at least 1 where it has not taken the stream's header.
+    pub(super) fn bytes_left(&self) -> u64 {
+        let sent = self.rank.bytes_sent();
+        let payload = self.whole.unwrap_or_else(|| self.group.payload());
+        payload.saturating_sub(sent).max(u64::from(sent == 0))
+    }
+
+    /// There is a newer group, or one more. Near saturation that one leaves little room, in which the end of this one
+    /// would starve although nearly all of it is there; so what has all but left goes ahead, and stays there unless it
+    /// grows on.
+    fn supersede(&mut self, at: Instant) {
+        if self.superseded.is_some() && !self.almost_out {
+            return;
+        }
+        let (sent, left) = (u128::from(self.rank.bytes_sent()), u128::from(self.bytes_left()));
+        let age = at.saturating_duration_since(self.begun);
+        let little = left <= sent && left * age.as_millis() <= (sent + left) * ALMOST_OUT.as_millis();
+        self.almost_out = little && (self.almost_out || self.superseded.is_none());
+        self.superseded.get_or_insert(at);
+    }
+}
+
+/// Group streams that are open, by number. They come and go nearly in order, so this is a queue.
+#[derive(Debug, Default)]
+pub(super) struct LiveGroups(VecDeque<(u64, Live)>);
+
+impl LiveGroups {
+    /// Where a group is, or would be.
+    fn find(&self, sequence: u64) -> Result<usize, usize> {
+        match (self.0.front(), self.0.back()) {
+            (_, None) => Err(0),
+            (Some((first, _)), _) if *first == sequence => Ok(0),
+            (_, Some((last, _))) if *last < sequence => Err(self.0.len()),
+            (_, Some((last, _))) if *last == sequence => Ok(self.0.len() - 1),
+            _ => self.0.binary_search_by_key(&sequence, |(sequence, _)| *sequence),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn contains(&self, sequence: u64) -> bool {
+        self.find(sequence).is_ok()
+    }
+
+    /// The number of the newest one.
+    pub(super) fn newest(&self) -> Option<u64> {
+        self.0.back().map(|(sequence, _)| *sequence)
+    }
+
+    pub(super) fn get_mut(&mut self, sequence: u64) -> Option<&mut Live> {
+        let at = self.find(sequence).ok()?;
+        self.0.get_mut(at).map(|(_, live)| live)
+    }
+
+    /// In the place of one of the same number.
+    pub(super) fn insert(&mut self, sequence: u64, live: Live) {
+        match self.find(sequence) {
+            Ok(at) => {
+                if let Some((_, place)) = self.0.get_mut(at) {
+                    *place = live;
+                }
+            }
+            Err(at) => self.0.insert(at, (sequence, live)),
+        }
+    }
+
+    pub(super) fn remove(&mut self, sequence: u64) -> Option<Live> {
+        let at = self.find(sequence).ok()?;
+        self.0.remove(at).map(|(_, live)| live)
+    }
+
+    /// All, the oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Live)> {
+        self.0.iter().map(|(sequence, live)| (*sequence, live))
+    }
+
+    /// Those from this number on.
+    pub(super) fn from(&self, sequence: u64) -> impl Iterator<Item = (u64, &Live)> {
+        let at = self.find(sequence).unwrap_or_else(|at| at);
+        self.0.range(at..).map(|(sequence, live)| (*sequence, live))
+    }
+
+    /// There is a group of this number: those below it are not the newest any more.
+    pub(super) fn supersede(&mut self, sequence: u64, at: Instant) {
+        let end = self.find(sequence).unwrap_or_else(|at| at);
+        self.0.range_mut(..end).for_each(|(_, live)| live.supersede(at));
+    }
+
+    /// Gives each its place among the others, on the level of `order`.
+    pub(super) fn rank(&mut self, order: &SendOrder) {
+        let (mut place, mut together) = (SendOrder::FIRST, 0);
+        let next = |(_, live): &mut (u64, Live)| {
+            if order.descending && live.almost_out {
+                return live.rank.set(order.rank(SendOrder::ALMOST_OUT));
+            }
+            live.rank.set(order.rank(place));
+            live.whole = live.whole.or_else(|| live.group.whole_payload());
+            together = live.whole.map_or(SHARING, |payload| payload.saturating_add(together));
+            if together >= SHARING {
+                (place, together) = (place.saturating_sub(1), 0);
+            }
+        };
+        if order.descending {
+            self.0.iter_mut().rev().for_each(next);
+        } else {
+            self.0.iter_mut().for_each(next);
+        }
+    }
+}
