@@ -403,6 +403,11 @@ async fn older_groups_than_a_lingering_track_has_come_from_its_publisher() {
     .await;
 }
 
+#[expect(clippy::disallowed_methods, reason = "a relay on loopback runs by the real clock")]
+fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publisher_is_told_what_its_track_matters_to_those_who_read_it() {
     bounded(async {
@@ -430,10 +435,30 @@ async fn a_publisher_is_told_what_its_track_matters_to_those_who_read_it() {
             first: None,
             last: None,
         };
-        // However often viewers change their minds, what they say last is what counts.
-        for priority in 0..100 {
-            subscriptions[1].1.update(update(priority)).await.unwrap();
-        }
+        // However often viewers change their minds, the publisher hears of it now and then, and of the last word.
+        let changes = std::sync::atomic::AtomicU32::new(0);
+        let counting = async {
+            let mut known = Priority(200);
+            loop {
+                known = preferences.changed(known).await;
+                changes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        };
+        let changing = async {
+            let begun = now();
+            for change in 0..100 {
+                subscriptions[1].1.update(update(150 + change % 100)).await.unwrap();
+            }
+            highest(Some(Priority(249))).await;
+            begun.elapsed()
+        };
+        let took = tokio::select! {
+            () = counting => unreachable!(),
+            took = changing => took,
+        };
+        let (changes, most) = (changes.into_inner(), 2 + took.as_millis() / 100);
+        assert!(u128::from(changes) <= most, "{changes} changes in {took:?}");
+        subscriptions[1].1.update(update(99)).await.unwrap();
         highest(Some(Priority(100))).await;
         subscriptions.pop();
         highest(Some(Priority(99))).await;

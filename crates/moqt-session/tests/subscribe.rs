@@ -196,3 +196,44 @@ fn two_tracks_flow_side_by_side() {
         }
     });
 }
+
+#[test]
+fn many_groups_grow_at_once_and_again_and_some_are_given_up() {
+    for_each_seed(|sim| async move {
+        let (publisher, subscriber) = connected(&sim, calm(), Version::TRANSFORK_04).await;
+        let live = track("cam/video");
+        let _published = publisher.tracks.publish(live.consume()).unwrap();
+        let wanted = subscriber.session.subscriber();
+        let mut track =
+            wanted.subscribe(name("cam/video"), SubscribeOptions::default()).await.unwrap().into_track();
+        for _ in 0..3 {
+            let mut growing: Vec<_> = (0..12).map(|_| live.append_group()).collect();
+            let mut reading = Vec::new();
+            for group in &mut growing {
+                group.write_frame(format!("begin {}", group.sequence())).unwrap();
+                reading.push(track.next_group().await.unwrap().unwrap());
+            }
+            for group in &mut reading {
+                assert_eq!(group.read_frame().await.unwrap().unwrap(), format!("begin {}", group.sequence()));
+            }
+            for mut group in growing {
+                if group.sequence() % 3 == 0 {
+                    group.abort(Reason::TooMany);
+                } else {
+                    group.write_frame(format!("end {}", group.sequence())).unwrap();
+                    group.finish().unwrap();
+                }
+            }
+            for group in &mut reading {
+                let sequence = group.sequence();
+                let next = group.read_frame().await;
+                if sequence % 3 == 0 {
+                    assert_eq!(next.unwrap_err().reason(), Reason::TooMany, "{sequence}");
+                } else {
+                    assert_eq!(next.unwrap().unwrap(), format!("end {sequence}"));
+                    assert_eq!(group.read_frame().await.unwrap(), None);
+                }
+            }
+        }
+    });
+}

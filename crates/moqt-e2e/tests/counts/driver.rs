@@ -217,6 +217,7 @@ fn one_more_costs_at_most(shape: Shape, bars: &Bars) {
     let times = ((MANY - FEW) * ROUNDS * shape.frames * shape.tracks) as f64;
     let counts = many.map(few, |many, few| (many - few) / times);
     println!("{counts:.3?}");
+    assert!(counts.polls * shape.tracks as f64 > 0.9, "the polls are not counted: {counts:?}");
     for (what, count, bar) in [
         ("allocations", counts.allocations, bars.allocations),
         ("polls of the session's task", counts.polls, bars.polls),

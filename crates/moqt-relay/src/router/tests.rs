@@ -7,11 +7,11 @@ use super::{AskId, Level, Output, Redundancy, Router, RouterLimits, SessionId, T
 mod redundancy;
 mod tree;
 
-/// A script of what happens.
 fn from(first: u64) -> Wanted {
     Wanted { first: Some(first), ..Wanted::default() }
 }
 
+/// A script of what happens.
 #[derive(Default)]
 struct Script {
     router: Router,

@@ -134,16 +134,13 @@ pub(super) async fn feed(scope: Arc<Scope>, subscriber: Subscriber, asked: Asked
 /// Tells a publisher how much its track matters to those who read it here, at most as often as [`TOLD_EVERY`] says.
 async fn pass_on(feed: &Feed, preferences: &Preferences, mut told: Priority) -> Infallible {
     loop {
-        told = preferences.changed(told).await;
-        let update = SubscribeUpdate {
-            priority: told,
-            order: GroupOrder::Default,
-            max_age: None,
-            first: None,
-            last: None,
-        };
-        if let Err(error) = feed.update(update).await {
-            debug!(%error, "priority not passed on");
+        let priority = preferences.changed(told).await;
+        let update =
+            SubscribeUpdate { priority, order: GroupOrder::Default, max_age: None, first: None, last: None };
+        match feed.update(update).await {
+            Ok(()) => told = priority,
+            // The end of the feed is told elsewhere.
+            Err(error) => debug!(%error, "priority not passed on"),
         }
         tokio::time::sleep(TOLD_EVERY).await;
     }

@@ -62,9 +62,9 @@ impl Bell {
         &self.waker
     }
 
-    /// The task looks at everything from here on.
+    /// The task looks at everything from here on, and so at what was woken before.
     pub(super) fn is_heard(&self) {
-        self.inner.state.store(AWAKE, Ordering::Release);
+        self.inner.state.swap(AWAKE, Ordering::AcqRel);
     }
 
     /// The task is about to wait; `false` where there is something that it has to look at first.

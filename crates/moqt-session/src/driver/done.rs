@@ -72,7 +72,7 @@ pub(super) enum Done<C: Connection> {
 }
 
 impl<C: Connection> Done<C> {
-    /// Whether it comes with every group, and nothing is said of it that anybody reads. Then there is no span to enter.
+    /// Whether it comes with every group, and nothing above debug is ever logged of it. Then there is no span to enter.
     pub(super) fn is_quiet(&self) -> bool {
         let often = matches!(
             self,

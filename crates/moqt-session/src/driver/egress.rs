@@ -40,8 +40,10 @@ struct Place {
     /// Bytes that the connection has taken, headers included.
     sent: AtomicU64,
     aborted: AtomicBool,
-    /// Wakes the writer. It is one future in the set of its driver, and so has one waker for good.
+    /// Wakes the writer. It is one future in the set of its driver, and so has one waker for good. Once it is through
+    /// with this stream it goes on with another one, which is no concern of this one.
     writer: OnceLock<Waker>,
+    left: AtomicBool,
 }
 
 impl Rank {
@@ -68,11 +70,14 @@ impl Rank {
             sent: AtomicU64::new(self.bytes_sent()),
             aborted: AtomicBool::new(self.0.aborted.load(Ordering::Relaxed)),
             writer: OnceLock::new(),
+            left: AtomicBool::new(false),
         }))
     }
 
     fn wake(&self) {
-        if let Some(writer) = self.0.writer.get() {
+        if let Some(writer) = self.0.writer.get()
+            && !self.0.left.load(Ordering::Relaxed)
+        {
             writer.wake_by_ref();
         }
     }
@@ -97,10 +102,15 @@ impl Rank {
         let mut work = pin!(work);
         std::future::poll_fn(|cx| {
             self.0.writer.get_or_init(|| cx.waker().clone());
-            if self.0.aborted.load(Ordering::Relaxed) {
-                return Poll::Ready(None);
+            let done = if self.0.aborted.load(Ordering::Relaxed) {
+                Poll::Ready(None)
+            } else {
+                work.as_mut().poll(cx).map(Some)
+            };
+            if done.is_ready() {
+                self.0.left.store(true, Ordering::Relaxed);
             }
-            work.as_mut().poll(cx).map(Some)
+            done
         })
         .await
     }

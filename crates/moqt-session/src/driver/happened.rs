@@ -9,6 +9,9 @@ use moqt_transport::Connection;
 
 use super::done::Done;
 
+/// Room that is kept for what happens next.
+const ROOM: usize = 4;
+
 /// What has happened, in order. A future that ends with each group would be made anew for each; those that go on tell of
 /// it here. They do so within a poll of the driver, which empties it before it waits; so nothing stays, and nothing is
 /// allocated for a group.
@@ -33,6 +36,11 @@ impl<C: Connection> Happened<C> {
 
     pub(super) fn is_empty(&self) -> bool {
         self.lock().is_empty()
+    }
+
+    /// Keeps no room for what was once much.
+    pub(super) fn shrink(&self) {
+        self.lock().shrink_to(ROOM);
     }
 
     /// What happened first.

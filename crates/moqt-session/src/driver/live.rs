@@ -5,13 +5,13 @@ use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
 use super::egress::Rank;
-use crate::{model::GroupConsumer, proto::SendOrder};
+use crate::{model::GroupSize, proto::SendOrder};
 
 /// A group stream that is open, or waits to be.
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) rank: Rank,
-    group: GroupConsumer,
+    size: GroupSize,
     begun: Instant,
     /// Since when there is a newer group.
     pub(super) superseded: Option<Instant>,
@@ -32,14 +32,14 @@ const ALMOST_OUT: Duration = Duration::from_millis(100);
 const SHARING: u64 = 4 << 10;
 
 impl Live {
-    pub(super) fn new(rank: Rank, group: GroupConsumer, begun: Instant) -> Self {
-        Self { rank, group, begun, superseded: None, almost_out: false, whole: None }
+    pub(super) fn new(rank: Rank, size: GroupSize, begun: Instant) -> Self {
+        Self { rank, size, begun, superseded: None, almost_out: false, whole: None }
     }
 
     /// What the connection has not taken yet; at least 1 where it has not taken the stream's header.
     pub(super) fn bytes_left(&self) -> u64 {
         let sent = self.rank.bytes_sent();
-        let payload = self.whole.unwrap_or_else(|| self.group.payload());
+        let payload = self.whole.unwrap_or_else(|| self.size.payload());
         payload.saturating_sub(sent).max(u64::from(sent == 0))
     }
 
@@ -57,6 +57,9 @@ impl Live {
         self.superseded.get_or_insert(at);
     }
 }
+
+/// Room that is kept for the next groups.
+const ROOM: usize = 4;
 
 /// Group streams that are open, by number. They come and go nearly in order, so this is a queue.
 #[derive(Debug, Default)]
@@ -126,24 +129,132 @@ impl LiveGroups {
         self.0.range_mut(..end).for_each(|(_, live)| live.supersede(at));
     }
 
+    /// Keeps no room for what was once much.
+    pub(super) fn shrink(&mut self) {
+        self.0.shrink_to(ROOM);
+    }
+
     /// Gives each its place among the others, on the level of `order`.
     pub(super) fn rank(&mut self, order: &SendOrder) {
-        let (mut place, mut together) = (SendOrder::FIRST, 0);
+        // What stands at this place has so much payload.
+        let (mut place, mut together) = (SendOrder::FIRST, None);
         let next = |(_, live): &mut (u64, Live)| {
             if order.descending && live.almost_out {
                 return live.rank.set(order.rank(SendOrder::ALMOST_OUT));
             }
-            live.rank.set(order.rank(place));
-            live.whole = live.whole.or_else(|| live.group.whole_payload());
-            together = live.whole.map_or(SHARING, |payload| payload.saturating_add(together));
-            if together >= SHARING {
-                (place, together) = (place.saturating_sub(1), 0);
+            live.whole = live.whole.or_else(|| live.size.whole());
+            let payload = live.whole.unwrap_or(u64::MAX);
+            let sum = together.map_or(payload, |before: u64| before.saturating_add(payload));
+            if together.is_some() && sum > SHARING {
+                (place, together) = (place.saturating_sub(1), Some(payload));
+            } else {
+                together = Some(sum);
             }
+            live.rank.set(order.rank(place));
         };
         if order.descending {
             self.0.iter_mut().rev().for_each(next);
         } else {
             self.0.iter_mut().for_each(next);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use moqt_wire::{GroupOrder, Priority};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{Retention, TrackInfo, TrackProducer, now};
+
+    fn order(order: GroupOrder) -> SendOrder {
+        SendOrder::new(Priority(1), Priority(1), order, GroupOrder::Default, 0)
+    }
+
+    /// The places of groups with so much payload, `None` for one that grows, from the one that goes first.
+    fn places(sizes: &[Option<usize>], how: GroupOrder) -> Vec<u8> {
+        let track = TrackProducer::new("a".parse().unwrap(), TrackInfo::default(), Retention::default());
+        let (mut live, mut ranks, mut open) = (LiveGroups::default(), Vec::new(), Vec::new());
+        for (sequence, size) in (0..).zip(sizes) {
+            let mut group = track.append_group();
+            group.write_frame(vec![0; size.unwrap_or(1)]).unwrap();
+            match size {
+                Some(_) => group.finish().unwrap(),
+                None => open.push(group),
+            }
+            let (rank, reader) = (Rank::default(), track.consume().group(sequence).unwrap());
+            ranks.push(rank.clone());
+            live.insert(sequence, Live::new(rank, reader.size(), now()));
+        }
+        live.rank(&order(how));
+        let place = |rank: &Rank| SendOrder::FIRST - u8::try_from(rank.value() & 0xff).unwrap();
+        ranks.iter().map(place).collect()
+    }
+
+    #[test]
+    fn small_groups_stand_side_by_side_and_large_ones_alone() {
+        let ascending = |sizes: &[Option<usize>]| places(sizes, GroupOrder::Ascending);
+        assert_eq!(ascending(&[Some(160); 30]), [[0; 25].as_slice(), &[1; 5]].concat());
+        assert_eq!(ascending(&[None, None, Some(160), Some(160), None]), [0, 1, 2, 2, 3]);
+        assert_eq!(ascending(&[Some(100), Some(1_000_000), Some(100)]), [0, 1, 2]);
+        assert_eq!(ascending(&[Some(5000), Some(5000)]), [0, 1]);
+        let mut newest_first = places(&[None, Some(160), Some(160)], GroupOrder::Descending);
+        newest_first.reverse();
+        assert_eq!(newest_first, [0, 0, 1]);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(u64),
+        Remove(u64),
+        Find(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let number = 0_u64..20;
+        prop_oneof![
+            number.clone().prop_map(Step::Insert),
+            number.clone().prop_map(Step::Remove),
+            number.prop_map(Step::Find),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_map_in_order(steps in proptest::collection::vec(step(), 1..60)) {
+            let track = TrackProducer::new("a".parse().unwrap(), TrackInfo::default(), Retention::default());
+            let _group = track.append_group();
+            let size = track.consume().group(0).unwrap().size();
+            let (mut live, mut model) = (LiveGroups::default(), BTreeMap::new());
+            for (at, step) in (0..).zip(steps) {
+                match step {
+                    Step::Insert(sequence) => {
+                        let rank = Rank::default();
+                        rank.set(at);
+                        live.insert(sequence, Live::new(rank, size.clone(), now()));
+                        model.insert(sequence, at);
+                    }
+                    Step::Remove(sequence) => {
+                        let removed = live.remove(sequence).map(|live| live.rank.value());
+                        prop_assert_eq!(removed, model.remove(&sequence));
+                    }
+                    Step::Find(sequence) => {
+                        prop_assert_eq!(live.contains(sequence), model.contains_key(&sequence));
+                        let found = live.get_mut(sequence).map(|live| live.rank.value());
+                        prop_assert_eq!(found, model.get(&sequence).copied());
+                        let from: Vec<_> = live.from(sequence).map(|(number, _)| number).collect();
+                        let expected: Vec<_> = model.range(sequence..).map(|(&number, _)| number).collect();
+                        prop_assert_eq!(from, expected);
+                    }
+                }
+                prop_assert_eq!(live.newest(), model.last_key_value().map(|(&number, _)| number));
+                prop_assert_eq!(live.is_empty(), model.is_empty());
+                let all: Vec<_> = live.iter().map(|(number, live)| (number, live.rank.value())).collect();
+                prop_assert_eq!(all, model.iter().map(|(&number, &at)| (number, at)).collect::<Vec<_>>());
+            }
         }
     }
 }

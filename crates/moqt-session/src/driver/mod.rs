@@ -186,6 +186,9 @@ struct Driver<C: Connection> {
 /// How much else is handled at most while gaps wait for others to be told with.
 const TOGETHER: usize = 64;
 
+/// How often at most futures that were woken meanwhile are looked at before the task waits.
+const ROUNDS: usize = 16;
+
 /// How much is handled without a break for other sessions.
 const IN_A_ROW: usize = 64;
 
@@ -214,7 +217,7 @@ enum Use {
 }
 
 impl<C: Connection> Driver<C> {
-    /// What happens is in the span. To wait is not: that comes with each frame, and would enter it each time.
+    /// What happens is in `span`. To wait is not: that comes with each frame, and would enter it each time.
     async fn run(mut self, span: Span) {
         span.in_scope(|| debug!("session established"));
         std::future::poll_fn(|cx| {
@@ -294,9 +297,9 @@ impl<C: Connection> Driver<C> {
     /// Waits for something to be done. Streams get their turn to write when nothing else is ready.
     async fn next_done(&mut self) -> Option<Done<C>> {
         let Self { bell, happened, work, gate, in_a_row, .. } = self;
-        std::future::poll_fn(|_| {
+        std::future::poll_fn(|task| {
             let mut cx = Context::from_waker(bell.waker());
-            loop {
+            for _ in 0..ROUNDS {
                 if let Some(done) = happened.pop() {
                     *in_a_row += 1;
                     return Poll::Ready(Some(done));
@@ -314,6 +317,9 @@ impl<C: Connection> Driver<C> {
                     }
                 }
             }
+            // Something is woken all the time. Others have their turn.
+            task.waker().wake_by_ref();
+            Poll::Pending
         })
         .await
     }

@@ -122,6 +122,7 @@ impl Serving {
     /// Takes no new groups; those that have begun go on, and the subscription ends after them.
     pub(super) fn wind_up(&mut self, end: Result<(), Reason>) {
         self.reading.abort();
+        self.preference = None;
         self.end.get_or_insert(end);
     }
 
@@ -296,6 +297,12 @@ impl<C: Connection> Driver<C> {
 
     pub(super) fn sample(&mut self) {
         self.sweep();
+        self.happened.shrink();
+        for used in self.uses.values_mut() {
+            if let Use::Serving(serving) = used {
+                serving.live.shrink();
+            }
+        }
         let told = self.dialect.version().spec().supports(Feature::SessionUpdate);
         if told && let Some(bits) = self.bitrate.tell(now(), self.connection.stats().delivery_rate) {
             self.endpoint.bitrate(bits);
@@ -325,7 +332,7 @@ impl<C: Connection> Driver<C> {
         let at = now();
         serving.live.supersede(sequence, at);
         let newer = serving.live.newest().is_some_and(|newest| newest > sequence);
-        let mut live = Live::new(rank, group.clone(), at);
+        let mut live = Live::new(rank, group.size(), at);
         live.superseded = newer.then_some(at);
         serving.live.insert(sequence, live);
         self.catch_up(request);
@@ -407,8 +414,7 @@ impl<C: Connection> Driver<C> {
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
         if serving.end.is_none() && serving.accounts.is_complete() {
             debug!(request = request.0, "range complete");
-            serving.reading.abort();
-            serving.end = Some(Ok(()));
+            serving.wind_up(Ok(()));
         }
         if !serving.live.is_empty() {
             if serving.end.is_some() {

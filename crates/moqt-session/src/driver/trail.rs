@@ -182,10 +182,6 @@ impl<C: Connection> Driver<C> {
     pub(super) fn sweep(&mut self) {
         let (mut arrived, mut late) = (Vec::new(), Vec::new());
         for (&request, trail) in &mut self.trails {
-            if trail.is_empty() {
-                // It keeps room for what is usual, and not for what was much.
-                trail.shrink_to(ROOM);
-            }
             for _ in 0..trail.len() {
                 let Some(mut trailing) = trail.pop_front() else { break };
                 if let Some(sent) = trailing.outcome(self.dialect) {
@@ -196,6 +192,8 @@ impl<C: Connection> Driver<C> {
                     trail.push_back(trailing);
                 }
             }
+            // It keeps room for what is usual, and not for what was much.
+            trail.shrink_to(ROOM);
         }
         late.into_iter().for_each(|(request, trailing)| self.follow(request, trailing));
         arrived.into_iter().for_each(|(request, sequence, sent)| self.group_sent(request, sequence, sent));

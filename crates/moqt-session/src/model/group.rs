@@ -24,7 +24,10 @@ use super::{
 use crate::error::{GroupError, Reason};
 
 pub use self::reader::GroupConsumer;
-pub(crate) use self::{pen::Pen, reader::Part};
+pub(crate) use self::{
+    pen::Pen,
+    reader::{GroupSize, Part},
+};
 
 /// A payload slice shorter than this is copied when it is kept: it may hold more of what the caller has alive.
 const COPY_BELOW: u32 = 512;

@@ -22,7 +22,7 @@ pub use budget::CacheBudget;
 pub(crate) use clock::now;
 pub use frame::{FrameConsumer, FrameMeta, FrameProducer};
 pub use group::{GroupConsumer, GroupKey, GroupProducer};
-pub(crate) use group::{HeaderForm, Part, Pen};
+pub(crate) use group::{GroupSize, HeaderForm, Part, Pen};
 pub use ordered::{OrderedGroups, OrderedItem};
 pub(crate) use ranges::Runs;
 pub(crate) use terms::Lifetime;

@@ -29,6 +29,23 @@ pub(crate) enum Part {
     Chunk(Bytes),
 }
 
+/// How much a group has; no reader of it.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupSize(Arc<GroupShared>);
+
+impl GroupSize {
+    /// Payload of the frames so far, as their sizes say.
+    pub(crate) fn payload(&self) -> u64 {
+        self.0.lock().payload
+    }
+
+    /// The same of a group that is complete.
+    pub(crate) fn whole(&self) -> Option<u64> {
+        let state = self.0.lock();
+        matches!(state.end, Some(Ok(()))).then_some(state.payload)
+    }
+}
+
 /// Reads a group from its first frame on, however late it starts; one that was fetched from the frame on that was
 /// asked for.
 ///
@@ -84,15 +101,9 @@ impl GroupConsumer {
         true
     }
 
-    /// Payload of the frames so far, as their sizes say.
-    pub(crate) fn payload(&self) -> u64 {
-        self.shared.lock().payload
-    }
-
-    /// The same of a group that is complete.
-    pub(crate) fn whole_payload(&self) -> Option<u64> {
-        let state = self.shared.lock();
-        matches!(state.end, Some(Ok(()))).then_some(state.payload)
+    /// What tells how much the group has.
+    pub(crate) fn size(&self) -> GroupSize {
+        GroupSize(Arc::clone(&self.shared))
     }
 
     /// How the group ended, if it did.

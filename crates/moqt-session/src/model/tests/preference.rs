@@ -48,11 +48,3 @@ fn who_brings_a_track_is_woken_when_the_highest_changes_and_not_otherwise() {
     assert_eq!(woken.times(), before + 1);
     assert_eq!(poll(), Poll::Ready(Priority(6)));
 }
-
-#[test]
-fn a_preference_outlives_its_track() {
-    let track = producer(Retention::default());
-    let mut preference = track.consume().prefer(Priority(5));
-    drop(track);
-    preference.set(Priority(6));
-}
