@@ -76,3 +76,17 @@ async fn a_publisher_that_nobody_asks_and_a_subscriber_without_publisher_give_up
     assert_eq!(status, 1);
     assert!(words.contains("nobody/0/data is not there at moqf://"), "{words}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_come_and_go_before_the_eyes_of_all_watchers() {
+    let relay = TestRelay::start();
+    let load = "--shape ANN --names 300 --subscribers 3 --fps 50 --duration 1s --warmup 0s";
+    let (status, output, words) = run(relay.moqt("bench", &format!("{load} --json -"))).await;
+    assert_eq!(status, 0, "{words}");
+    let lines = lines(&output);
+    let track = kind(&lines, "track");
+    assert_eq!((track["frames"].as_u64(), track["latency_us"]["count"].as_u64()), (Some(150), Some(150)));
+    let (status, _, words) = run(relay.moqt("bench", &format!("{load} --role publish"))).await;
+    assert_eq!(status, 2, "{words}");
+    assert!(words.contains("leave --role out"), "{words}");
+}

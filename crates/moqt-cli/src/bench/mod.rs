@@ -2,6 +2,7 @@
 
 mod join;
 mod measure;
+mod names;
 mod publish;
 mod read;
 mod run;

@@ -15,6 +15,7 @@ use super::{
     BenchArgs, Role,
     join::{Joined, come_and_go},
     measure::{clock::monotonic_ns, meter::Meter, report::Report, shape::Shape},
+    names::{self, Names, Watcher},
     publish::{Begun, Publisher},
     read::{Reader, Shared},
     stalled::Stalled,
@@ -102,6 +103,9 @@ impl Bench {
     }
 
     async fn run(&mut self) -> anyhow::Result<()> {
+        if let Some(standing) = self.shared.shape.names {
+            return self.run_names(standing).await;
+        }
         let role = self.args.role;
         let (mut publishers, mut readers, mut stalled) = (Vec::new(), Vec::new(), Vec::new());
         let shape = self.shared.shape.clone();
@@ -146,6 +150,37 @@ impl Bench {
                 ui::notice("a subscriber that does not read was sent away by the relay");
             }
             subscriber.close().await;
+        }
+        let _ = timeout(Duration::from_secs(2), Client::wait_idle(self.connector.client())).await;
+        Ok(())
+    }
+
+    /// Lets names come and go instead of frames.
+    async fn run_names(&mut self, standing: usize) -> anyhow::Result<()> {
+        if self.args.role != Role::Both {
+            bail!(moqt_relay::Usage("names come and go within one process: leave --role out".to_owned()));
+        }
+        let shared = Arc::clone(&self.shared);
+        let publisher = Names::announce(&self.connector, &shared, standing).await?;
+        self.version = Some(publisher.version());
+        let watcher = |_| {
+            let (connector, shared) = (self.connector.clone(), Arc::clone(&shared));
+            async move { Watcher::watch(&connector, &shared, standing).await }
+        };
+        let watchers = all(shared.shape.subscribers, watcher).await?;
+        self.event("subscribed").await?;
+        let per_second = shared.shape.tracks.first().map_or(0.0, |track| track.fps);
+        let duration = self.args.knobs.duration;
+        let mut reading = names::read_all(watchers, &shared, names::changes(per_second, duration));
+        self.event("started").await?;
+        publisher.change(per_second, now(), duration).await?;
+        self.event("stopped").await?;
+        drained(&mut reading).await;
+        publisher.close().await;
+        let wanted = names::changes(per_second, duration) * shared.shape.subscribers as u64;
+        let seen: u64 = shared.meters.iter().map(|meter| meter.totals().frames).sum();
+        if seen < wanted {
+            bail!("{} of {wanted} names that came were not seen", wanted - seen);
         }
         let _ = timeout(Duration::from_secs(2), Client::wait_idle(self.connector.client())).await;
         Ok(())

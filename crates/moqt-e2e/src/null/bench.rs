@@ -45,6 +45,7 @@ pub async fn run(
 ) -> Result<(String, Option<String>)> {
     let shape = knobs.shape().map_err(anyhow::Error::msg)?;
     ensure!(shape.stalled == 0 && shape.joins.is_none(), "the null relay has no --stall and no --join-every");
+    ensure!(shape.names.is_none(), "the null relay knows no names");
     ensure!(knobs.swap_priorities_at.is_none(), "the null relay knows no priorities");
     let meters: Vec<_> =
         shape.tracks.iter().map(|_| Arc::new(Meter::new(knobs.warmup, knobs.interval))).collect();

@@ -64,6 +64,10 @@ pub struct Knobs {
     #[arg(long, value_name = "DURATION", env = "MOQT_BENCH_JOIN_STAY", value_parser = humantime::parse_duration)]
     pub join_stay: Option<Duration>,
 
+    /// Names that stand, while others come and go instead of frames, as many a second as the track has
+    #[arg(long, value_name = "N", env = "MOQT_BENCH_NAMES")]
+    pub names: Option<usize>,
+
     /// How long frames are published
     #[arg(long, value_name = "DURATION", env = "MOQT_BENCH_DURATION", value_parser = humantime::parse_duration, default_value = "10s")]
     pub duration: Duration,
@@ -141,6 +145,7 @@ impl Knobs {
         shape.publishers = self.publishers.unwrap_or(shape.publishers);
         shape.subscribers = self.subscribers.unwrap_or(shape.subscribers);
         shape.stalled = self.stall.unwrap_or(shape.stalled);
+        shape.names = self.names.or(shape.names);
         let usual = shape.joins.unwrap_or(Joins { every: Duration::ZERO, stay: Duration::from_secs(1) });
         let joins = Joins {
             every: self.join_every.unwrap_or(usual.every),

@@ -92,6 +92,8 @@ pub struct Shape {
     pub stalled: usize,
     /// More subscribers, that come and go.
     pub joins: Option<Joins>,
+    /// Names that stand, where no frames are written but names come and go, as often as the track has frames.
+    pub names: Option<usize>,
 }
 
 /// The names of the shapes, with what they are.
@@ -107,6 +109,7 @@ pub const NAMES: &[(&str, &str)] = &[
     ("PRIO", "audio before video: 50 fps of 160 B and V5 on one session, 1 to 1"),
     ("JOIN", "V5 with a reader, and one more every 250 ms that stays a second"),
     ("CHURN", "V5 with a reader, and 20 more a second that stay two seconds"),
+    ("ANN", "10,000 names, 100 watchers of all, 100 names a second that come and go"),
     ("IDLE", "1000 subscribers of a track without frames"),
     ("SLOW", "V5 to 49 readers, and one that never reads"),
     ("CUSTOM", "30 fps of 4 kB, 30 frames a group, 1 to 1, before your own wishes"),
@@ -127,6 +130,7 @@ impl Shape {
             all_to_all: false,
             stalled: 0,
             joins: None,
+            names: None,
         };
         let joins = |every, stay| {
             Some(Joins { every: Duration::from_millis(every), stay: Duration::from_millis(stay) })
@@ -157,6 +161,7 @@ impl Shape {
             }
             "JOIN" => Self { joins: joins(250, 1000), ..plain(vec![video()], 1) },
             "CHURN" => Self { joins: joins(50, 2000), ..plain(vec![video()], 1) },
+            "ANN" => Self { names: Some(10_000), ..plain(vec![TrackShape::new("names", 100.0, 0, 1)], 100) },
             "IDLE" => plain(vec![TrackShape::new("nothing", 0.0, 0, 1)], 1000),
             "SLOW" => Self { stalled: 1, ..plain(vec![video()], 49) },
             "CUSTOM" => plain(vec![TrackShape::new("data", 30.0, 4000, 30)], 1),
