@@ -17,6 +17,16 @@ const ROOM: usize = 4;
 /// allocated for a group.
 pub(super) struct Happened<C: Connection>(Arc<Mutex<VecDeque<Done<C>>>>);
 
+/// Takes the first of a queue. One that is empty begins anew, so that a queue of which little is in use stays in few lines
+/// of the cache.
+pub(super) fn pop<T>(queue: &mut VecDeque<T>) -> Option<T> {
+    let first = queue.pop_front();
+    if queue.is_empty() {
+        queue.clear();
+    }
+    first
+}
+
 impl<C: Connection> Clone for Happened<C> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
@@ -45,7 +55,7 @@ impl<C: Connection> Happened<C> {
 
     /// What happened first.
     pub(super) fn pop(&self) -> Option<Done<C>> {
-        self.lock().pop_front()
+        pop(&mut self.lock())
     }
 
     pub(super) fn push(&self, done: Done<C>) {

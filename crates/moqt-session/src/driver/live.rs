@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-use super::egress::Rank;
+use super::{egress::Rank, happened};
 use crate::{model::GroupSize, proto::SendOrder};
 
 /// A group stream that is open, or waits to be.
@@ -108,8 +108,11 @@ impl LiveGroups {
     }
 
     pub(super) fn remove(&mut self, sequence: u64) -> Option<Live> {
-        let at = self.find(sequence).ok()?;
-        self.0.remove(at).map(|(_, live)| live)
+        match self.find(sequence).ok()? {
+            0 => happened::pop(&mut self.0),
+            at => self.0.remove(at),
+        }
+        .map(|(_, live)| live)
     }
 
     /// All, the oldest first.

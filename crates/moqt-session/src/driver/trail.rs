@@ -15,6 +15,7 @@ use moqt_transport::{Code, Connection, SendStream};
 use super::{
     Done, Driver, Leaving, Use,
     egress::{self, Rank, Sent},
+    happened,
 };
 use crate::{dialect::Dialect, error::Reason, model::GroupConsumer, proto::RequestId};
 
@@ -102,7 +103,7 @@ impl<S: SendStream> Finished<S> {
     }
 
     fn pop(&self) -> Option<Trailing<S>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        happened::pop(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -143,7 +144,7 @@ impl<C: Connection> Driver<C> {
             let oldest = trail.front_mut()?;
             let outcome = (oldest.sequence, oldest.outcome(self.dialect)?);
             // With it goes its rank, which then can be used again.
-            trail.pop_front();
+            happened::pop(trail);
             Some(outcome)
         }) {
             self.group_sent(request, sequence, sent);
