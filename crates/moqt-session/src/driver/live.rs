@@ -146,7 +146,8 @@ impl LiveGroups {
                 return live.rank.set(order.rank(SendOrder::ALMOST_OUT));
             }
             live.whole = live.whole.or_else(|| live.size.whole());
-            let payload = live.whole.unwrap_or(u64::MAX);
+            // One that has just begun is small, too: what has been handed to the connection keeps the place that it had.
+            let payload = live.whole.unwrap_or_else(|| live.size.payload());
             let sum = together.map_or(payload, |before: u64| before.saturating_add(payload));
             if together.is_some() && sum > SHARING {
                 (place, together) = (place.saturating_sub(1), Some(payload));
@@ -177,16 +178,17 @@ mod tests {
         SendOrder::new(Priority(1), Priority(1), order, GroupOrder::Default, 0)
     }
 
-    /// The places of groups with so much payload, `None` for one that grows, from the one that goes first.
-    fn places(sizes: &[Option<usize>], how: GroupOrder) -> Vec<u8> {
+    /// The places of groups with so much payload, which are whole or grow, from the one that goes first.
+    fn places(sizes: &[(usize, bool)], how: GroupOrder) -> Vec<u8> {
         let track = TrackProducer::new("a".parse().unwrap(), TrackInfo::default(), Retention::default());
         let (mut live, mut ranks, mut open) = (LiveGroups::default(), Vec::new(), Vec::new());
-        for (sequence, size) in (0..).zip(sizes) {
+        for (sequence, &(size, whole)) in (0..).zip(sizes) {
             let mut group = track.append_group();
-            group.write_frame(vec![0; size.unwrap_or(1)]).unwrap();
-            match size {
-                Some(_) => group.finish().unwrap(),
-                None => open.push(group),
+            group.write_frame(vec![0; size]).unwrap();
+            if whole {
+                group.finish().unwrap();
+            } else {
+                open.push(group);
             }
             let (rank, reader) = (Rank::default(), track.consume().group(sequence).unwrap());
             ranks.push(rank.clone());
@@ -199,12 +201,14 @@ mod tests {
 
     #[test]
     fn small_groups_stand_side_by_side_and_large_ones_alone() {
-        let ascending = |sizes: &[Option<usize>]| places(sizes, GroupOrder::Ascending);
-        assert_eq!(ascending(&[Some(160); 30]), [[0; 25].as_slice(), &[1; 5]].concat());
-        assert_eq!(ascending(&[None, None, Some(160), Some(160), None]), [0, 1, 2, 2, 3]);
-        assert_eq!(ascending(&[Some(100), Some(1_000_000), Some(100)]), [0, 1, 2]);
-        assert_eq!(ascending(&[Some(5000), Some(5000)]), [0, 1]);
-        let mut newest_first = places(&[None, Some(160), Some(160)], GroupOrder::Descending);
+        const WHOLE: bool = true;
+        let ascending = |sizes: &[(usize, bool)]| places(sizes, GroupOrder::Ascending);
+        assert_eq!(ascending(&[(160, WHOLE); 30]), [[0; 25].as_slice(), &[1; 5]].concat());
+        assert_eq!(ascending(&[(160, WHOLE), (160, WHOLE), (1, false)]), [0, 0, 0], "one has just begun");
+        assert_eq!(ascending(&[(5000, false), (160, WHOLE), (160, WHOLE), (5000, false)]), [0, 1, 1, 2]);
+        assert_eq!(ascending(&[(100, WHOLE), (1_000_000, WHOLE), (100, WHOLE)]), [0, 1, 2]);
+        assert_eq!(ascending(&[(5000, WHOLE), (5000, WHOLE)]), [0, 1]);
+        let mut newest_first = places(&[(5000, WHOLE), (160, WHOLE), (160, false)], GroupOrder::Descending);
         newest_first.reverse();
         assert_eq!(newest_first, [0, 0, 1]);
     }
