@@ -177,7 +177,7 @@ export const cases = {
         for (let number = 0; number < count; number++) track.write(noise(20_000));
         await until(far, "active", track.path);
       }
-      const read = async (name, priority, onGroup) => {
+      const read = async (name, priority, onBegin, onGroup) => {
         const subscription = await far.subscribe(`change/${name}`, { first: 0, last: count - 1, priority });
         const drain = async (group) => {
           for await (const _ of group);
@@ -185,17 +185,22 @@ export const cases = {
           onGroup?.(subscription);
         };
         const groups = [];
-        for await (const group of subscription) groups.push(drain(group));
+        for await (const group of subscription) {
+          onBegin?.();
+          groups.push(drain(group));
+        }
         await Promise.all(groups);
       };
-      // Once a few groups of the first one are there, the other one is what is wanted.
+      // The other one is asked for when the first one comes. Once a few groups of that are there, it is what is wanted.
       let before;
       const change = (subscription) => {
         if (order.length < 4 || before) return;
         before = order.join("");
         subscription.update({ priority: 10 });
       };
-      await Promise.all([read("a", 200, change), read("b", 100)]);
+      let begin;
+      const begun = new Promise((resolve) => { begin = resolve; });
+      await Promise.all([read("a", 200, begin, change), begun.then(() => read("b", 100))]);
 
       const track = near.publish("change/c", { keep: 8 });
       for (const text of ["0", "1", "2"]) track.write(text);
