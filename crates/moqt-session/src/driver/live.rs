@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{egress::Rank, happened};
+use super::{egress::Rank, queue};
 use crate::{model::GroupSize, proto::SendOrder};
 
 /// A group stream that is open, or waits to be.
@@ -58,9 +58,6 @@ impl Live {
     }
 }
 
-/// Room that is kept for the next groups.
-const ROOM: usize = 4;
-
 /// Group streams that are open, by number. They come and go nearly in order, so this is a queue.
 #[derive(Debug, Default)]
 pub(super) struct LiveGroups(VecDeque<(u64, Live)>);
@@ -109,7 +106,7 @@ impl LiveGroups {
 
     pub(super) fn remove(&mut self, sequence: u64) -> Option<Live> {
         match self.find(sequence).ok()? {
-            0 => happened::pop(&mut self.0),
+            0 => queue::pop(&mut self.0),
             at => self.0.remove(at),
         }
         .map(|(_, live)| live)
@@ -134,7 +131,7 @@ impl LiveGroups {
 
     /// Keeps no room for what was once much.
     pub(super) fn shrink(&mut self) {
-        self.0.shrink_to(ROOM);
+        queue::shrink(&mut self.0);
     }
 
     /// Gives each its place among the others, on the level of `order`.

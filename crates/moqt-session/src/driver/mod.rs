@@ -12,11 +12,11 @@ mod egress;
 mod fetch;
 mod gate;
 mod handshake;
-mod happened;
 mod ingest;
 mod live;
 mod outbox;
 mod publish;
+mod queue;
 mod sampler;
 mod subscribe;
 mod trail;
@@ -49,9 +49,9 @@ use self::{
     drain::Leaving,
     egress::{Heads, Rank},
     gate::Gate,
-    happened::Happened,
     outbox::{End, Outbox, Wrote},
     publish::Serving,
+    queue::Happened,
     sampler::Sampler,
     subscribe::Wish,
     trail::{Finished, Trail},

@@ -15,8 +15,8 @@ use super::{
     Done, Driver, Use,
     drain::Leaving,
     egress::{self, Progress, Rank, Sent},
-    happened::Happened,
     live::{Live, LiveGroups},
+    queue::Happened,
     trail::Trailing,
     writers::Job,
 };
@@ -298,6 +298,7 @@ impl<C: Connection> Driver<C> {
     pub(super) fn sample(&mut self) {
         self.sweep();
         self.happened.shrink();
+        self.finished.shrink();
         for used in self.uses.values_mut() {
             if let Use::Serving(serving) = used {
                 serving.live.shrink();

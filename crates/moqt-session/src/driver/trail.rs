@@ -4,10 +4,7 @@
 //! the next group of their subscription begins, and once a second. Where it matters sooner, or takes longer, each gets
 //! a future that waits for it.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::collections::VecDeque;
 
 use futures_util::FutureExt as _;
 use moqt_transport::{Code, Connection, SendStream};
@@ -15,7 +12,7 @@ use moqt_transport::{Code, Connection, SendStream};
 use super::{
     Done, Driver, Leaving, Use,
     egress::{self, Rank, Sent},
-    happened,
+    queue::{self, Queue},
 };
 use crate::{dialect::Dialect, error::Reason, model::GroupConsumer, proto::RequestId};
 
@@ -82,33 +79,8 @@ impl<S: SendStream> Drop for Trailing<S> {
     }
 }
 
-/// Streams that have just ended, on the way from their futures to the driver: [`Done`] would be large with them in it.
-pub(super) struct Finished<S: SendStream>(Arc<Mutex<VecDeque<Trailing<S>>>>);
-
-impl<S: SendStream> Clone for Finished<S> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<S: SendStream> Default for Finished<S> {
-    fn default() -> Self {
-        Self(Arc::default())
-    }
-}
-
-impl<S: SendStream> Finished<S> {
-    pub(super) fn push(&self, sent: Trailing<S>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(sent);
-    }
-
-    fn pop(&self) -> Option<Trailing<S>> {
-        happened::pop(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// Room that is kept for the next groups of a subscription.
-const ROOM: usize = 4;
+/// Streams that have just ended, on the way from their writers to the driver: [`Done`] would be large with them in it.
+pub(super) type Finished<S> = Queue<Trailing<S>>;
 
 /// Those of one subscription, the oldest first.
 pub(super) type Trail<S> = VecDeque<Trailing<S>>;
@@ -144,7 +116,7 @@ impl<C: Connection> Driver<C> {
             let oldest = trail.front_mut()?;
             let outcome = (oldest.sequence, oldest.outcome(self.dialect)?);
             // With it goes its rank, which then can be used again.
-            happened::pop(trail);
+            queue::pop(trail);
             Some(outcome)
         }) {
             self.group_sent(request, sequence, sent);
@@ -193,8 +165,7 @@ impl<C: Connection> Driver<C> {
                     trail.push_back(trailing);
                 }
             }
-            // It keeps room for what is usual, and not for what was much.
-            trail.shrink_to(ROOM);
+            queue::shrink(trail);
         }
         late.into_iter().for_each(|(request, trailing)| self.follow(request, trailing));
         arrived.into_iter().for_each(|(request, sequence, sent)| self.group_sent(request, sequence, sent));
