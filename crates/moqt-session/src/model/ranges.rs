@@ -7,25 +7,34 @@ use tokio::time::Instant;
 /// Numbers, as runs: one left out for ever costs one run, not all that come after it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Runs {
-    /// The last number of each run, by its first.
-    runs: BTreeMap<u64, u64>,
+    /// The run of the highest numbers, mostly the only one.
+    newest: Option<(u64, u64)>,
+    /// The last number of each run below it, by its first.
+    below: BTreeMap<u64, u64>,
 }
 
 impl Runs {
     /// Adds `first` to `last`. `false` if all of them were there before.
     pub(crate) fn insert(&mut self, first: u64, last: u64) -> bool {
         // Mostly numbers go on from the newest.
-        if let Some(mut newest) = self.runs.last_entry()
-            && *newest.key() <= first
-            && first <= newest.get().saturating_add(1)
+        if let Some((start, end)) = &mut self.newest
+            && *start <= first
+            && first <= end.saturating_add(1)
         {
-            let grows = last > *newest.get();
-            if grows {
-                newest.insert(last);
-            }
+            let grows = last > *end;
+            *end = last.max(*end);
             return grows;
         }
-        let (mut first, mut last) = (first, last);
+        if let Some((start, end)) = self.newest.take() {
+            self.below.insert(start, end);
+        }
+        let new = self.insert_below(first, last);
+        self.newest = self.below.pop_last();
+        new
+    }
+
+    /// The same where all runs are below the newest.
+    fn insert_below(&mut self, mut first: u64, mut last: u64) -> bool {
         // All that overlap or touch, from above; runs do not touch each other.
         while let Some((start, end)) = self.before(last.saturating_add(1)) {
             if end.saturating_add(1) < first {
@@ -34,10 +43,10 @@ impl Runs {
             if start <= first && end >= last {
                 return false;
             }
-            self.runs.remove(&start);
+            self.below.remove(&start);
             (first, last) = (first.min(start), last.max(end));
         }
-        self.runs.insert(first, last);
+        self.below.insert(first, last);
         true
     }
 
@@ -49,8 +58,7 @@ impl Runs {
     pub(crate) fn missing(&self, first: u64, last: u64) -> Vec<(u64, u64)> {
         let mut missing = Vec::new();
         let mut from = first;
-        let from_start = self.before(first).map_or(first, |(start, _)| start);
-        for (&start, &end) in self.runs.range(from_start..) {
+        for (start, end) in self.from(first) {
             if start > last || from > last {
                 break;
             }
@@ -75,36 +83,44 @@ impl Runs {
 
     /// Which of `first` to `last` are there, as runs in order.
     pub(crate) fn within(&self, first: u64, last: u64) -> Vec<(u64, u64)> {
-        let start = self.before(first).map_or(first, |(start, _)| start);
-        self.runs
-            .range(start..)
-            .take_while(|(start, _)| **start <= last)
-            .map(|(&start, &end)| (start.max(first), end.min(last)))
+        self.from(first)
+            .take_while(|(start, _)| *start <= last)
+            .map(|(start, end)| (start.max(first), end.min(last)))
             .filter(|(start, end)| start <= end)
             .collect()
     }
 
     /// Adds whatever lies between the two lowest runs, so that there is one run less.
     pub(crate) fn join_lowest(&mut self) {
-        let mut ends = self.runs.iter().map(|(&first, &last)| (first, last));
+        let mut ends = self.iter();
         if let (Some((first, _)), Some((_, last))) = (ends.next(), ends.next()) {
+            drop(ends);
             self.insert(first, last);
         }
     }
 
     /// The runs in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.runs.iter().map(|(&first, &last)| (first, last))
+        self.below.iter().map(|(&first, &last)| (first, last)).chain(self.newest)
     }
 
     /// How many runs there are.
     pub(crate) fn len(&self) -> usize {
-        self.runs.len()
+        self.below.len() + usize::from(self.newest.is_some())
     }
 
     /// The run that starts last at or below `number`.
     fn before(&self, number: u64) -> Option<(u64, u64)> {
-        self.runs.range(..=number).next_back().map(|(&first, &last)| (first, last))
+        self.newest
+            .filter(|(first, _)| *first <= number)
+            .or_else(|| self.below.range(..=number).next_back().map(|(&first, &last)| (first, last)))
+    }
+
+    /// The run that starts last at or below `number`, and all above it.
+    fn from(&self, number: u64) -> impl Iterator<Item = (u64, u64)> {
+        let start = self.before(number).map_or(number, |(start, _)| start);
+        let newest = self.newest.filter(|(first, _)| *first >= start);
+        self.below.range(start..).map(|(&first, &last)| (first, last)).chain(newest)
     }
 }
 

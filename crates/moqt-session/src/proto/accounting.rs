@@ -1,6 +1,6 @@
 //! Accounts for the groups of a subscription: each one of its range is delivered or reported, once.
 
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 
 use crate::model::Runs;
 
@@ -16,7 +16,8 @@ pub(crate) struct Accounting {
     last: Option<u64>,
     /// The lowest group that was sent: where the range begins as long as nothing else says it.
     lowest: Option<u64>,
-    under_way: BTreeSet<u64>,
+    /// In order. They come and go nearly so, and are few where the peer keeps up.
+    under_way: VecDeque<u64>,
     settled: Runs,
 }
 
@@ -39,16 +40,32 @@ impl Accounting {
 
     /// A group is about to be sent. `false` if it may not be: it lies outside, or began or was settled before.
     pub(crate) fn begin(&mut self, group: u64) -> bool {
-        let begins = self.wants(group) && !self.settled.contains(group) && self.under_way.insert(group);
-        if begins {
-            self.lowest = Some(self.lowest.map_or(group, |lowest| lowest.min(group)));
+        if !self.wants(group) || self.settled.contains(group) {
+            return false;
         }
-        begins
+        let Err(at) = self.find(group) else { return false };
+        self.under_way.insert(at, group);
+        self.lowest = Some(self.lowest.map_or(group, |lowest| lowest.min(group)));
+        true
+    }
+
+    /// Where a group is among those under way, or would be.
+    fn find(&self, group: u64) -> Result<usize, usize> {
+        match (self.under_way.front(), self.under_way.back()) {
+            (Some(&first), _) if first == group => Ok(0),
+            (_, Some(&last)) if last < group => Err(self.under_way.len()),
+            _ => self.under_way.binary_search(&group),
+        }
+    }
+
+    /// A group is under way no more; `false` if it was not.
+    fn settle(&mut self, group: u64) -> bool {
+        self.find(group).is_ok_and(|at| self.under_way.remove(at).is_some())
     }
 
     /// The peer has all of a group.
     pub(crate) fn delivered(&mut self, group: u64) {
-        if self.under_way.remove(&group) {
+        if self.settle(group) {
             self.settled.insert(group, group);
         }
     }
@@ -56,7 +73,7 @@ impl Accounting {
     /// The stream of a group was reset. Returns whether to report it.
     #[must_use]
     pub(crate) fn given_up(&mut self, group: u64) -> bool {
-        self.under_way.remove(&group) && self.settled.insert(group, group)
+        self.settle(group) && self.settled.insert(group, group)
     }
 
     /// Groups will not come. Returns what of it to report; what is under way comes to an end of its own.
@@ -69,7 +86,8 @@ impl Accounting {
         }
         let mut report = Vec::new();
         for (mut from, to) in self.settled.missing(first, last) {
-            for &group in self.under_way.range(from..=to) {
+            let at = self.find(from).unwrap_or_else(|at| at);
+            for &group in self.under_way.range(at..).take_while(|group| **group <= to) {
                 if from < group {
                     report.push((from, group - 1));
                 }
@@ -183,7 +201,7 @@ mod tests {
             (first, last) in (0..20_u64, 0..24_u64),
         ) {
             let mut accounts = within(first, last);
-            let mut under_way = BTreeSet::new();
+            let mut under_way = std::collections::BTreeSet::new();
             let mut counts: BTreeMap<u64, u32> = BTreeMap::new();
             let mut count = |first: u64, last: u64| {
                 (first..=last).for_each(|group| *counts.entry(group).or_default() += 1);
