@@ -46,7 +46,7 @@ impl Wake for Inner {
 
 impl Default for Bell {
     fn default() -> Self {
-        let inner = Arc::new(Inner { state: AtomicU8::new(AWAKE), task: OnceLock::new() });
+        let inner = Arc::new(Inner { state: AtomicU8::new(RUNG), task: OnceLock::new() });
         Self { waker: Arc::clone(&inner).into(), inner }
     }
 }
@@ -62,9 +62,9 @@ impl Bell {
         &self.waker
     }
 
-    /// The task looks at everything from here on, and so at what was woken before.
-    pub(super) fn is_heard(&self) {
-        self.inner.state.swap(AWAKE, Ordering::AcqRel);
+    /// Whether something was woken since the last time, or is new. The task looks at it from here on.
+    pub(super) fn is_heard(&self) -> bool {
+        self.inner.state.swap(AWAKE, Ordering::AcqRel) == RUNG
     }
 
     /// The task is about to wait; `false` where there is something that it has to look at first.
@@ -94,11 +94,12 @@ mod tests {
         let (bell, woken) = (Bell::default(), Arc::new(Woken::default()));
         bell.wakes(&Arc::clone(&woken).into());
         let times = || woken.0.load(Ordering::Relaxed);
-        bell.is_heard();
+        assert!(!bell.may_sleep(), "everything is new");
+        assert!(bell.is_heard());
         bell.waker().wake_by_ref();
         assert_eq!(times(), 0, "it is awake");
         assert!(!bell.may_sleep());
-        bell.is_heard();
+        assert!(bell.is_heard() && !bell.is_heard());
         assert!(bell.may_sleep());
         bell.waker().wake_by_ref();
         bell.waker().wake_by_ref();

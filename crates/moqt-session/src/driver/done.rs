@@ -2,7 +2,10 @@
 
 use moqt_transport::{Connection, ConnectionError};
 use moqt_wire::StreamDecoder;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use tracing::level_filters::LevelFilter;
 
 use super::{
@@ -10,7 +13,6 @@ use super::{
     egress::Sent,
     ingest,
     outbox::{Outbox, Wrote},
-    publish,
 };
 use crate::{
     error::{GroupError, Reason},
@@ -39,7 +41,9 @@ pub(super) enum Done<C: Connection> {
     /// A group stream is through, with the whole group or not.
     Ingested(RequestId, u64, bool),
     TrackAnswer(RequestId, Result<Box<TrackConsumer>, Reason>),
-    TrackChanged(RequestId, publish::Read),
+    /// A track that is served has something new, or something of it may have been missing for too long.
+    TrackCalled(RequestId),
+    TrackDue(RequestId, Instant),
     GroupSent(RequestId, u64, Sent),
     /// All of the group that comes next out of the finished ones has left the driver; the peer need not have it.
     GroupFinished(RequestId),
@@ -74,10 +78,8 @@ pub(super) enum Done<C: Connection> {
 impl<C: Connection> Done<C> {
     /// Whether it comes with every group, and nothing above debug is ever logged of it. Then there is no span to enter.
     pub(super) fn is_quiet(&self) -> bool {
-        let often = matches!(
-            self,
-            Self::TrackChanged(_, Ok(Some(_))) | Self::GroupFinished(_) | Self::GroupSent(.., Sent::Whole)
-        );
+        let often =
+            matches!(self, Self::TrackCalled(_) | Self::GroupFinished(_) | Self::GroupSent(.., Sent::Whole));
         often && LevelFilter::current() < LevelFilter::DEBUG
     }
 }

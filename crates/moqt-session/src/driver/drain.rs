@@ -66,7 +66,7 @@ impl<C: Connection> Driver<C> {
 
     /// Whether the peer has had all that it should have before we go.
     pub(super) fn is_withdrawn(&self) -> bool {
-        let served = |used: &Use| {
+        let served = |used: &Use<C::SendStream>| {
             matches!(used, Use::Serving(_) | Use::Watched(..) | Use::InfoAsked(_) | Use::FetchServing(_))
         };
         self.leaving == Some(Leaving::Withdrawing)

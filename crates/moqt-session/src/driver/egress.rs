@@ -19,7 +19,7 @@ use super::gate::{Gate, Opening};
 use crate::{
     dialect::{Dialect, GroupFormat},
     error::Reason,
-    model::{FrameMeta, GroupConsumer, HeaderForm},
+    model::{FrameMeta, GroupConsumer, HeaderForm, Preamble},
 };
 
 /// Most pieces gathered for one vectored write.
@@ -131,22 +131,36 @@ impl Rank {
 pub(super) struct Heads(Arc<Mutex<BytesMut>>);
 
 impl Heads {
-    fn head(&self, dialect: &'static dyn Dialect, subscribe_id: u64, sequence: u64) -> Option<Bytes> {
-        let GroupFormat::Transfork = dialect.group_format();
-        let spec = dialect.version().spec();
+    /// What the stream of a group begins with.
+    fn head(&self, preamble: &Preamble<'_>) -> Option<Bytes> {
         let mut room = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if room.capacity() < HEAD {
             room.reserve(HEADS);
         }
-        room.put_u8(
+        let written = (preamble.write)(&mut room);
+        let head = room.split().freeze();
+        written.then_some(head)
+    }
+}
+
+/// Does something with what a group of this number begins with on the wire, in a subscription.
+fn preamble<T>(
+    dialect: &'static dyn Dialect,
+    (subscribe_id, sequence): (u64, u64),
+    with: impl FnOnce(&Preamble<'_>) -> T,
+) -> T {
+    let GroupFormat::Transfork = dialect.group_format();
+    let version = dialect.version();
+    let write = |out: &mut BytesMut| {
+        let spec = version.spec();
+        out.put_u8(
             transfork::StreamKind::Group.to_wire(spec).and_then(|t| u8::try_from(t).ok()).unwrap_or(0),
         );
         let header =
             transfork::Group { subscribe: SubscribeId(subscribe_id), sequence: GroupSequence(sequence) };
-        let written = header.encode(spec, &mut room);
-        let head = room.split().freeze();
-        written.is_ok().then_some(head)
-    }
+        header.encode(spec, out).is_ok()
+    };
+    with(&Preamble { key: (version, subscribe_id), write: &write })
 }
 
 /// Longest header of a group: its type, and two numbers.
@@ -199,31 +213,54 @@ pub(super) fn begin<C: Connection>(
         Some(Err(_)) => return Err(Sent::Gone),
         Some(Ok(stream)) => stream,
     };
-    let head = head(&mut stream, dialect, (subscribe_id, heads), group)?;
     let priority = rank.value();
     stream.set_priority(priority);
-    let mut batch = gate.batch();
-    batch.pieces.push(head);
-    group.wire_ready(BATCH, header_form(dialect.group_format()), &mut batch.pieces);
-    while !batch.pieces.is_empty() {
-        match stream.write_chunks(&mut batch.pieces).now_or_never() {
-            Some(Ok(written)) => wrote(&mut batch.pieces, rank, written),
-            Some(Err(WriteError::Stopped(code))) => {
-                return Err(stop(&mut stream, dialect, Ok(Some(code)), None));
+    let form = header_form(dialect.group_format());
+    let place = (subscribe_id, group.sequence());
+    if let Some(mut whole) = preamble(dialect, place, |preamble| group.take_whole(form, preamble)) {
+        while !whole.is_empty() {
+            match put(&mut stream, dialect, std::slice::from_mut(&mut whole), rank) {
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(Progress::Unfinished(Rest::Begun(stream, priority, vec![whole]))),
+                Err(sent) => return Err(sent),
             }
-            Some(Err(_)) => return Err(Sent::Gone),
-            None => break,
         }
-    }
-    if !batch.pieces.is_empty() || !group.is_finished() {
-        // The list stays; without anything to move it allocates nothing.
-        let first = batch.pieces.drain(..).collect();
-        return Ok(Progress::Unfinished(Rest::Begun(stream, priority, first)));
+    } else {
+        let head = head(&mut stream, dialect, (subscribe_id, heads), group)?;
+        let mut batch = gate.batch();
+        batch.pieces.push(head);
+        group.wire_ready(BATCH, form, &mut batch.pieces);
+        while !batch.pieces.is_empty() && put(&mut stream, dialect, &mut batch.pieces, rank)?.is_some() {
+            take_written(&mut batch.pieces);
+        }
+        if !batch.pieces.is_empty() || !group.is_finished() {
+            // The list stays; without anything to move it allocates nothing.
+            let first = batch.pieces.drain(..).collect();
+            return Ok(Progress::Unfinished(Rest::Begun(stream, priority, first)));
+        }
     }
     if stream.finish().is_err() {
         return Err(Sent::Gone);
     }
     Ok(Progress::Written(stream, priority))
+}
+
+/// Writes what the connection takes now; `None` where it takes nothing.
+fn put<S: SendStream>(
+    stream: &mut S,
+    dialect: &'static dyn Dialect,
+    pieces: &mut [Bytes],
+    rank: &Rank,
+) -> Result<Option<usize>, Sent> {
+    match stream.write_chunks(pieces).now_or_never() {
+        Some(Ok(written)) => {
+            rank.sent(written);
+            Ok(Some(written))
+        }
+        Some(Err(WriteError::Stopped(code))) => Err(stop(stream, dialect, Ok(Some(code)), None)),
+        Some(Err(_)) => Err(Sent::Gone),
+        None => Ok(None),
+    }
 }
 
 /// Sends the rest of a group, each piece as soon as it is there. Gives its stream, finished, and the priority that it has.
@@ -262,7 +299,7 @@ fn head<S: SendStream>(
     (subscribe_id, heads): (u64, &Heads),
     group: &GroupConsumer,
 ) -> Result<Bytes, Sent> {
-    heads.head(dialect, subscribe_id, group.sequence()).ok_or_else(|| {
+    preamble(dialect, (subscribe_id, group.sequence()), |preamble| heads.head(preamble)).ok_or_else(|| {
         stream.reset(dialect.code(Reason::Internal));
         Sent::Lost(Reason::Internal)
     })
@@ -452,15 +489,14 @@ async fn write<S: SendStream>(
 ) -> Result<(), WriteError> {
     while !chunks.is_empty() {
         let written = gate.pass(rank, stream.write_chunks(chunks)).await?;
-        wrote(chunks, rank, written);
+        rank.sent(written);
+        take_written(chunks);
     }
     Ok(())
 }
 
-/// The connection has taken so many bytes of these.
-fn wrote(chunks: &mut Vec<Bytes>, rank: &Rank, bytes: usize) {
-    rank.sent(bytes);
-    // Chunks written whole are empty; they stand in front.
+/// Lets go of what has been written whole: chunks that are empty stand in front.
+fn take_written(chunks: &mut Vec<Bytes>) {
     let written = chunks.iter().take_while(|chunk| chunk.is_empty()).count();
     chunks.drain(..written);
 }

@@ -103,7 +103,7 @@ impl<C: Connection> Driver<C> {
             return;
         };
         let FetchAnswer { group, reading, .. } = *answer;
-        let mut group = group.served(None, Some(&self.limits.meters));
+        let mut group = group.served(None, Some(&self.tally));
         let (dialect, rank, gate) = (self.dialect, serving.rank.clone(), self.gate.clone());
         self.groups_out += 1;
         self.spawn(async move {

@@ -17,8 +17,6 @@ pub(super) struct Live {
     pub(super) superseded: Option<Instant>,
     /// Whether it had all but left when a newer group began.
     almost_out: bool,
-    /// How much payload it has, once that is all there.
-    whole: Option<u64>,
 }
 
 /// How much of a group may be left for it to be finished before a newer one begins: what came within this time.
@@ -33,14 +31,13 @@ const SHARING: u64 = 4 << 10;
 
 impl Live {
     pub(super) fn new(rank: Rank, size: GroupSize, begun: Instant) -> Self {
-        Self { rank, size, begun, superseded: None, almost_out: false, whole: None }
+        Self { rank, size, begun, superseded: None, almost_out: false }
     }
 
     /// What the connection has not taken yet; at least 1 where it has not taken the stream's header.
     pub(super) fn bytes_left(&self) -> u64 {
         let sent = self.rank.bytes_sent();
-        let payload = self.whole.unwrap_or_else(|| self.size.payload());
-        payload.saturating_sub(sent).max(u64::from(sent == 0))
+        self.size.payload().saturating_sub(sent).max(u64::from(sent == 0))
     }
 
     /// There is a newer group, or one more. Near saturation that one leaves little room, in which the end of this one
@@ -51,8 +48,8 @@ impl Live {
             return;
         }
         let (sent, left) = (u128::from(self.rank.bytes_sent()), u128::from(self.bytes_left()));
-        let age = at.saturating_duration_since(self.begun);
-        let little = left <= sent && left * age.as_millis() <= (sent + left) * ALMOST_OUT.as_millis();
+        let age = || at.saturating_duration_since(self.begun).as_millis();
+        let little = left == 0 || left <= sent && left * age() <= (sent + left) * ALMOST_OUT.as_millis();
         self.almost_out = little && (self.almost_out || self.superseded.is_none());
         self.superseded.get_or_insert(at);
     }
@@ -78,12 +75,16 @@ impl LiveGroups {
         self.0.is_empty()
     }
 
+    pub(super) fn are_several(&self) -> bool {
+        self.0.len() > 1
+    }
+
     pub(super) fn contains(&self, sequence: u64) -> bool {
         self.find(sequence).is_ok()
     }
 
     /// The number of the newest one.
-    pub(super) fn newest(&self) -> Option<u64> {
+    fn newest(&self) -> Option<u64> {
         self.0.back().map(|(sequence, _)| *sequence)
     }
 
@@ -93,7 +94,7 @@ impl LiveGroups {
     }
 
     /// In the place of one of the same number.
-    pub(super) fn insert(&mut self, sequence: u64, live: Live) {
+    fn insert(&mut self, sequence: u64, live: Live) {
         match self.find(sequence) {
             Ok(at) => {
                 if let Some((_, place)) = self.0.get_mut(at) {
@@ -123,10 +124,13 @@ impl LiveGroups {
         self.0.range(at..).map(|(sequence, live)| (*sequence, live))
     }
 
-    /// There is a group of this number: those below it are not the newest any more.
-    pub(super) fn supersede(&mut self, sequence: u64, at: Instant) {
+    /// One more is about to be sent: those below it are not the newest any more.
+    pub(super) fn begin(&mut self, sequence: u64, mut live: Live) {
+        let at = live.begun;
         let end = self.find(sequence).unwrap_or_else(|at| at);
         self.0.range_mut(..end).for_each(|(_, live)| live.supersede(at));
+        live.superseded = self.newest().is_some_and(|newest| newest > sequence).then_some(at);
+        self.insert(sequence, live);
     }
 
     /// Keeps no room for what was once much.
@@ -142,9 +146,8 @@ impl LiveGroups {
             if order.descending && live.almost_out {
                 return live.rank.set(order.rank(SendOrder::ALMOST_OUT));
             }
-            live.whole = live.whole.or_else(|| live.size.whole());
             // One that has just begun is small, too: what has been handed to the connection keeps the place that it had.
-            let payload = live.whole.unwrap_or_else(|| live.size.payload());
+            let payload = live.size.settle();
             let sum = together.map_or(payload, |before: u64| before.saturating_add(payload));
             if together.is_some() && sum > SHARING {
                 (place, together) = (place.saturating_sub(1), Some(payload));
@@ -192,7 +195,8 @@ mod tests {
             live.insert(sequence, Live::new(rank, reader.size(), now()));
         }
         live.rank(&order(how));
-        let place = |rank: &Rank| SendOrder::FIRST - u8::try_from(rank.value() & 0xff).unwrap();
+        let first = order(how).rank(SendOrder::FIRST);
+        let place = |rank: &Rank| u8::try_from(first - rank.value()).unwrap();
         ranks.iter().map(place).collect()
     }
 

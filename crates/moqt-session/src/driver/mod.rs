@@ -19,23 +19,25 @@ mod publish;
 mod queue;
 mod sampler;
 mod subscribe;
+mod tracks;
 mod trail;
+mod turns;
 mod writers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::Poll,
     time::Duration,
 };
 
 use futures_util::{
-    FutureExt as _, StreamExt as _,
+    FutureExt as _,
     future::{AbortHandle, Abortable},
     stream::FuturesUnordered,
 };
-use moqt_transport::{Code, Connection, ConnectionError, RecvStream as _, SendStream as _};
+use moqt_transport::{Code, Connection, ConnectionError, RecvStream as _, SendStream};
 use moqt_wire::StreamDecoder;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument as _, Span, debug, trace, trace_span, warn};
@@ -54,13 +56,15 @@ use self::{
     queue::Happened,
     sampler::Sampler,
     subscribe::Wish,
-    trail::{Finished, Trail},
+    tracks::Called,
+    trail::Finished,
     writers::Writers,
 };
 use crate::{
     allowance::Intake,
     dialect::Dialect,
     error::{PeerMisbehaved, Reason, SessionError, TrackError},
+    meters::Tally,
     model::{AnnounceProducer, GroupProducer, Withdrawal, now},
     origin::Origin,
     proto::{Bitrate, Endpoint, Event, Limits, Message, Output, Refused, RequestId, RequestKind, Sender},
@@ -80,18 +84,21 @@ pub(crate) fn start<C: Connection>(
     let Established { connection, side, dialect, negotiated, send, recv, decoder } = established;
     let endpoint = Endpoint::new(dialect, side, limits.clone()).with_drain(negotiated.drain);
     let intake = Intake::new(&limits, span.clone());
+    let tally = limits.meters.tally();
     let mut driver = Driver {
         connection,
         dialect,
         endpoint,
         limits,
         intake,
+        tally,
         origin,
         state,
         work: FuturesUnordered::new(),
         in_a_row: 0,
         bell: Bell::default(),
         gate: Gate::default(),
+        called: Called::default(),
         happened: Happened::default(),
         outboxes: BTreeMap::new(),
         readers: BTreeMap::new(),
@@ -101,7 +108,6 @@ pub(crate) fn start<C: Connection>(
         opening: 0,
         groups_in: 0,
         groups_out: 0,
-        trails: BTreeMap::new(),
         finished: Finished::default(),
         idle: Writers::default(),
         heads: Heads::default(),
@@ -131,6 +137,8 @@ struct Driver<C: Connection> {
     limits: Limits,
     /// What the peer's groups may bring.
     intake: Arc<Intake>,
+    /// What the peer is sent.
+    tally: Tally,
     origin: Arc<dyn Origin>,
     state: watch::Sender<State>,
     work: FuturesUnordered<Work<C>>,
@@ -140,6 +148,8 @@ struct Driver<C: Connection> {
     bell: Bell,
     /// Where streams with payload wait for their turn.
     gate: Gate,
+    /// Subscriptions of the peer whose tracks have something new.
+    called: Called,
     /// What has come of futures that go on.
     happened: Happened<C>,
     /// What waits to be written, for each request whose half is open.
@@ -147,7 +157,7 @@ struct Driver<C: Connection> {
     /// Stops the reading of a request's stream, with a code for the peer.
     readers: BTreeMap<RequestId, oneshot::Sender<Code>>,
     /// Who uses a request.
-    uses: BTreeMap<RequestId, Use>,
+    uses: BTreeMap<RequestId, Use<C::SendStream>>,
     /// Subscriptions of the peer that have gaps to tell of.
     reporting: BTreeSet<RequestId>,
     /// Streams of the peer that have not said their type.
@@ -157,9 +167,7 @@ struct Driver<C: Connection> {
     groups_in: usize,
     /// Group streams of ours that the peer does not yet have whole.
     groups_out: usize,
-    /// Those of which nothing is left to be handed to the connection.
-    trails: BTreeMap<RequestId, Trail<C::SendStream>>,
-    /// The same, before they are taken in.
+    /// Those of which nothing is left to be handed to the connection, before their subscription takes them in.
     finished: Finished<C::SendStream>,
     /// Who writes the next group.
     idle: Writers<C::SendStream>,
@@ -186,18 +194,15 @@ struct Driver<C: Connection> {
 /// How much else is handled at most while gaps wait for others to be told with.
 const TOGETHER: usize = 64;
 
-/// How often at most futures that were woken meanwhile are looked at before the task waits.
-const ROUNDS: usize = 16;
-
 /// How much is handled without a break for other sessions.
 const IN_A_ROW: usize = 64;
 
 type Work<C> = Pin<Box<dyn Future<Output = Done<C>> + Send>>;
 
 /// Who uses a request.
-enum Use {
+enum Use<S: SendStream> {
     /// The peer's subscription.
-    Serving(Box<Serving>),
+    Serving(Box<Serving<S>>),
     /// The peer watches our names; aborts the feeding.
     Watched(AbortHandle, Withdrawal),
     /// The peer's question; aborts the answering.
@@ -294,36 +299,6 @@ impl<C: Connection> Driver<C> {
         self.uses.values().any(|used| matches!(used, Use::Serving(_) | Use::FetchServing(_)))
     }
 
-    /// Waits for something to be done. Streams get their turn to write when nothing else is ready.
-    async fn next_done(&mut self) -> Option<Done<C>> {
-        let Self { bell, happened, work, gate, in_a_row, .. } = self;
-        std::future::poll_fn(|task| {
-            let mut cx = Context::from_waker(bell.waker());
-            for _ in 0..ROUNDS {
-                if let Some(done) = happened.pop() {
-                    *in_a_row += 1;
-                    return Poll::Ready(Some(done));
-                }
-                bell.is_heard();
-                match work.poll_next_unpin(&mut cx) {
-                    Poll::Pending if !happened.is_empty() || gate.admit() || !bell.may_sleep() => {}
-                    Poll::Pending => {
-                        *in_a_row = 0;
-                        return Poll::Pending;
-                    }
-                    done => {
-                        *in_a_row += 1;
-                        return done;
-                    }
-                }
-            }
-            // Something is woken all the time. Others have their turn.
-            task.waker().wake_by_ref();
-            Poll::Pending
-        })
-        .await
-    }
-
     /// Tells everybody why, and closes the connection.
     fn end(mut self, error: SessionError) {
         let error = if self.closing { SessionError::LocallyClosed } else { error };
@@ -384,7 +359,8 @@ impl<C: Connection> Driver<C> {
             Done::GroupOpened(opened) => self.group_opened(opened),
             Done::Ingested(request, sequence, whole) => self.ingested(request, sequence, whole),
             Done::TrackAnswer(request, answer) => self.track_answer(request, answer.map(|track| *track)),
-            Done::TrackChanged(request, event) => self.track_changed(request, event),
+            Done::TrackCalled(request) => self.track_called(request),
+            Done::TrackDue(request, due) => self.track_due(request, due),
             Done::Sample => self.sample(),
             Done::Flush(reply) => {
                 self.flushers.push(reply);
@@ -439,10 +415,7 @@ impl<C: Connection> Driver<C> {
             }
             Output::Stop { request, code } => self.stop_reading(request, code),
             Output::Forget { request } => match self.uses.remove(&request) {
-                Some(Use::Serving(serving)) => {
-                    serving.abort();
-                    self.forget_trail(request);
-                }
+                Some(Use::Serving(serving)) => self.give_up(*serving),
                 Some(Use::Watched(work, _) | Use::InfoAsked(work)) => work.abort(),
                 Some(Use::FetchServing(serving)) => serving.abort(),
                 Some(late @ Use::Late(_)) => {
@@ -490,6 +463,7 @@ impl<C: Connection> Driver<C> {
 
     fn spawn(&self, future: impl Future<Output = Done<C>> + Send + 'static) {
         self.work.push(Box::pin(future));
+        self.bell.waker().wake_by_ref();
     }
 
     /// Like [`spawn`](Self::spawn), but can be given up.

@@ -1,12 +1,9 @@
 //! The publisher's half: serving the peer's subscriptions, watches and questions.
 
-use std::{
-    collections::BTreeMap,
-    task::{Context, Poll},
-};
+use std::collections::BTreeMap;
 
-use futures_util::{FutureExt as _, future::AbortHandle};
-use moqt_transport::Connection;
+use futures_util::future::AbortHandle;
+use moqt_transport::{Connection, SendStream};
 use moqt_wire::{Feature, FullTrackName};
 use tokio::time::Instant;
 use tracing::debug;
@@ -16,11 +13,13 @@ use super::{
     drain::Leaving,
     egress::{self, Progress, Rank, Sent},
     live::{Live, LiveGroups},
-    queue::Happened,
-    trail::Trailing,
+    queue,
+    tracks::{Read, Reading},
+    trail::{Trail, Trailing},
     writers::Job,
 };
 use crate::{
+    dialect::Dialect,
     error::{Reason, TrackError},
     model::{
         AnnounceConsumer, Announced, GroupConsumer, Interest, Lifetime, Preference, TrackConsumer,
@@ -34,15 +33,18 @@ use crate::{
 const SPARE: usize = 8;
 
 /// One subscription of the peer.
-#[derive(Debug)]
-pub(super) struct Serving {
+pub(super) struct Serving<S: SendStream> {
     wish: Subscribe,
-    /// Aborts the answering first, the reading of the track later.
-    reading: AbortHandle,
+    /// Aborts the answering.
+    answering: AbortHandle,
+    /// The track, once the peer is answered and until it takes no new groups.
+    reading: Option<Reading>,
     info: TrackInfo,
     accounts: Accounting,
     /// Group streams that are open, by group.
     live: LiveGroups,
+    /// Those of them of which nothing is left to be handed to the connection.
+    pub(super) trail: Trail<S>,
     /// The newest group when the peer was answered: what came before is asked for as the past.
     past: Option<u64>,
     /// Whether it will be looked at again because the peer is behind.
@@ -76,7 +78,44 @@ impl Lag {
     }
 }
 
-impl Serving {
+impl<S: SendStream> Serving<S> {
+    pub(super) fn reads(&mut self, reading: Reading) {
+        self.reading = Some(reading);
+    }
+
+    pub(super) fn reading(&mut self) -> Option<&mut Reading> {
+        self.reading.as_mut()
+    }
+
+    /// The oldest group of the trail and how it ended, once it has.
+    pub(super) fn arrived(&mut self, dialect: &'static dyn Dialect) -> Option<(u64, Sent)> {
+        let oldest = self.trail.front_mut()?;
+        let arrived = (oldest.sequence, oldest.outcome(dialect)?);
+        // With it goes its rank, which then can be used again.
+        queue::pop(&mut self.trail);
+        Some(arrived)
+    }
+
+    /// The peer has all of a group.
+    pub(super) fn delivered(&mut self, sequence: u64, ranks: &mut Vec<Rank>) {
+        self.accounts.delivered(sequence);
+        self.remove(sequence, ranks);
+    }
+
+    /// A group is not being sent any more.
+    fn remove(&mut self, sequence: u64, ranks: &mut Vec<Rank>) {
+        let live = self.live.remove(sequence);
+        if ranks.len() < SPARE {
+            ranks.extend(live.and_then(|live| live.rank.reused()));
+        }
+    }
+
+    /// Keeps room for what is usual.
+    pub(super) fn shrink(&mut self) {
+        queue::shrink(&mut self.trail);
+        self.live.shrink();
+    }
+
     /// What of the track the peer has not got although there is a newer group.
     fn lag(&self) -> Lag {
         let mut lag = Lag::default();
@@ -119,16 +158,23 @@ impl Serving {
         !self.live.is_empty() || !self.unreported.is_empty() || self.end.is_some()
     }
 
+    /// The track has ended.
+    fn ended(&mut self, end: Result<(), Reason>) {
+        self.reading = None;
+        self.end = Some(end);
+    }
+
     /// Takes no new groups; those that have begun go on, and the subscription ends after them.
     pub(super) fn wind_up(&mut self, end: Result<(), Reason>) {
-        self.reading.abort();
+        self.answering.abort();
+        self.reading = None;
         self.preference = None;
         self.end.get_or_insert(end);
     }
 
     /// Gives everything up; streams that are open are reset.
-    pub(super) fn abort(&self) {
-        self.reading.abort();
+    fn abort(&self) {
+        self.answering.abort();
         self.live.iter().for_each(|(_, live)| live.rank.abort());
     }
 
@@ -136,47 +182,7 @@ impl Serving {
     pub(super) fn rank(&mut self) {
         // The number of the group has no part in it: they come in order.
         self.live.rank(&self.order(0));
-    }
-}
-
-/// What a reader of a track came to.
-pub(super) type Read = Result<Option<TrackEvent>, TrackError>;
-
-impl<C: Connection> Happened<C> {
-    /// Reads a track to its end.
-    async fn read(self, request: RequestId, mut reader: TrackConsumer) {
-        loop {
-            let due = reader.due();
-            let ready = std::future::poll_fn(|cx| self.take(request, &mut reader, cx));
-            let over = match due {
-                None => ready.await,
-                Some(due) => match tokio::time::timeout_at(due, ready).await {
-                    Ok(over) => over,
-                    Err(_) => {
-                        reader.settle();
-                        false
-                    }
-                },
-            };
-            if over {
-                return;
-            }
-        }
-    }
-
-    /// Takes everything that a track has for a reader now; waits where there is nothing. `true` at the end.
-    fn take(&self, request: RequestId, reader: &mut TrackConsumer, cx: &Context<'_>) -> Poll<bool> {
-        let mut some = false;
-        while let Poll::Ready(event) = reader.poll_event(cx) {
-            let over = !matches!(event, Ok(Some(_)));
-            self.push(Done::TrackChanged(request, event));
-            if over {
-                return Poll::Ready(true);
-            }
-            some = true;
-        }
-        // What is missing may be due at another time now.
-        if some && reader.due().is_some() { Poll::Ready(false) } else { Poll::Pending }
+        self.trail.iter_mut().for_each(Trailing::follow_rank);
     }
 }
 
@@ -184,7 +190,7 @@ impl<C: Connection> Driver<C> {
     pub(super) fn subscribed(&mut self, request: RequestId, wish: Subscribe) {
         debug!(request = request.0, track = %wish.name, "peer subscribes");
         let (ask, answer) = TrackRequest::new(&wish);
-        let reading = self.spawn_abortable(async move {
+        let answering = self.spawn_abortable(async move {
             Done::TrackAnswer(request, answer.await.unwrap_or(Err(Reason::Internal)).map(Box::new))
         });
         let mut accounts = Accounting::default();
@@ -193,10 +199,12 @@ impl<C: Connection> Driver<C> {
         lifetime.set(wish.max_age);
         let serving = Serving {
             wish,
-            reading,
+            answering,
+            reading: None,
             info: TrackInfo::default(),
             accounts,
             live: LiveGroups::default(),
+            trail: Trail::new(),
             past: None,
             watched: false,
             unreported: BTreeMap::new(),
@@ -218,7 +226,7 @@ impl<C: Connection> Driver<C> {
                 return;
             }
         };
-        reader.serve(serving.lifetime.clone(), self.limits.meters.clone());
+        reader.serve(serving.lifetime.clone(), self.tally.clone());
         serving.preference = Some(reader.prefer(serving.wish.priority));
         serving.info = reader.info();
         serving.accounts.starts_at(reader.start());
@@ -228,25 +236,10 @@ impl<C: Connection> Driver<C> {
         let info = Info { track: reader.info(), latest };
         self.endpoint.accept(request, info);
         self.read_track(request, reader);
-        self.end_if_sent(request);
-    }
-
-    fn read_track(&mut self, request: RequestId, reader: TrackConsumer) {
-        let reading = self.happened.clone().read(request, reader).map(|()| Done::Nothing);
-        let reading = self.spawn_abortable(reading);
-        match self.uses.get_mut(&request) {
-            Some(Use::Serving(serving)) => serving.reading = reading,
-            _ => reading.abort(),
-        }
     }
 
     /// Something happened on a track that is served.
-    pub(super) fn track_changed(&mut self, request: RequestId, event: Read) {
-        self.track_event(request, event);
-        self.end_if_sent(request);
-    }
-
-    fn track_event(&mut self, request: RequestId, event: Read) {
+    pub(super) fn track_event(&mut self, request: RequestId, event: Read) {
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
         match event {
             Ok(Some(TrackEvent::Group(group))) => {
@@ -259,9 +252,9 @@ impl<C: Connection> Driver<C> {
                     self.report(request, first, last, reason);
                 }
             }
-            Ok(None) => serving.end = Some(Ok(())),
-            Err(TrackError::Ended(reason)) => serving.end = Some(Err(reason)),
-            Err(TrackError::Session(_)) => serving.end = Some(Err(Reason::Transport)),
+            Ok(None) => serving.ended(Ok(())),
+            Err(TrackError::Ended(reason)) => serving.ended(Err(reason)),
+            Err(TrackError::Session(_)) => serving.ended(Err(Reason::Transport)),
         }
     }
 
@@ -291,26 +284,19 @@ impl<C: Connection> Driver<C> {
 
     /// Whether nothing is on its way to the peer.
     pub(super) fn is_flushed(&self) -> bool {
-        let busy = |used: &Use| matches!(used, Use::Serving(serving) if serving.is_busy());
-        self.groups_out == 0 && !self.uses.values().any(busy)
+        let busy = |used: &Use<C::SendStream>| matches!(used, Use::Serving(serving) if serving.is_busy());
+        self.groups_out == 0 && self.called.is_empty() && !self.uses.values().any(busy)
     }
 
     pub(super) fn sample(&mut self) {
-        self.sweep();
+        let trails = self.sweep();
         self.happened.shrink();
         self.finished.shrink();
-        for used in self.uses.values_mut() {
-            if let Use::Serving(serving) = used {
-                serving.live.shrink();
-            }
-        }
         let told = self.dialect.version().spec().supports(Feature::SessionUpdate);
         if told && let Some(bits) = self.bitrate.tell(now(), self.connection.stats().delivery_rate) {
             self.endpoint.bitrate(bits);
         }
-        if self.trails.values().any(|trail| !trail.is_empty())
-            || told && (self.groups_out > 0 || self.bitrate.is_behind())
-        {
+        if trails || told && (self.groups_out > 0 || self.bitrate.is_behind()) {
             self.sample_later();
         }
     }
@@ -324,27 +310,22 @@ impl<C: Connection> Driver<C> {
     }
 
     fn send_group(&mut self, request: RequestId, mut group: GroupConsumer) {
+        self.catch_up(request);
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
         let sequence = group.sequence();
         let rank = self.ranks.pop().unwrap_or_default();
         let (dialect, id) = (self.dialect, serving.wish.id);
-        let stream_rank = rank.clone();
         self.groups_out += 1;
         let at = now();
-        serving.live.supersede(sequence, at);
-        let newer = serving.live.newest().is_some_and(|newest| newest > sequence);
-        let mut live = Live::new(rank, group.size(), at);
-        live.superseded = newer.then_some(at);
-        serving.live.insert(sequence, live);
-        self.catch_up(request);
+        serving.live.begin(sequence, Live::new(rank.clone(), group.size(), at));
+        serving.rank();
         let (heads, gate) = (&self.heads, &self.gate);
-        match egress::begin(&self.connection, dialect, (id, heads), &mut group, (&stream_rank, gate)) {
+        match egress::begin(&self.connection, dialect, (id, heads), &mut group, (&rank, gate)) {
             Ok(Progress::Written(stream, priority)) => {
-                let sent = Trailing::new((sequence, stream_rank), (stream, priority), group, dialect);
-                self.sent_off(request, sent);
+                self.sent_off(request, Trailing::new((sequence, rank), (stream, priority), group, dialect));
             }
             Ok(Progress::Unfinished(rest)) => {
-                self.write_group(Job { request, subscribe_id: id, group, rest, rank: stream_rank });
+                self.write_group(Job { request, subscribe_id: id, group, rest, rank });
             }
             Err(sent) => self.group_sent(request, sequence, sent),
         }
@@ -364,6 +345,10 @@ impl<C: Connection> Driver<C> {
     /// Takes a peer that is too far behind to the newest group, and tells it what it misses.
     fn keep_up(&mut self, request: RequestId, now: Instant) {
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
+        if !serving.live.are_several() {
+            // There is no newer one.
+            return;
+        }
         let lag = serving.lag();
         let Some(reason) = lag.excess(&self.limits, now) else {
             let due = lag.since.and_then(|since| since.checked_add(self.limits.lag_age));
@@ -390,10 +375,7 @@ impl<C: Connection> Driver<C> {
     pub(super) fn group_sent(&mut self, request: RequestId, sequence: u64, sent: Sent) {
         self.groups_out -= 1;
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
-        let live = serving.live.remove(sequence);
-        if self.ranks.len() < SPARE {
-            self.ranks.extend(live.and_then(|live| live.rank.reused()));
-        }
+        serving.remove(sequence, &mut self.ranks);
         match sent {
             Sent::Whole => serving.accounts.delivered(sequence),
             Sent::Lost(reason) => {
@@ -456,12 +438,17 @@ impl<C: Connection> Driver<C> {
         self.end_if_sent(request);
     }
 
+    /// Nobody wants a subscription any more.
+    pub(super) fn give_up(&mut self, serving: Serving<C::SendStream>) {
+        serving.abort();
+        self.groups_out -= serving.trail.len();
+    }
+
     pub(super) fn unsubscribed(&mut self, request: RequestId, graceful: bool) {
         debug!(request = request.0, graceful, "peer unsubscribed");
         if !graceful {
             if let Some(Use::Serving(serving)) = self.uses.remove(&request) {
-                serving.abort();
-                self.forget_trail(request);
+                self.give_up(*serving);
             }
             return;
         }

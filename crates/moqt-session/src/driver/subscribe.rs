@@ -316,7 +316,7 @@ impl<C: Connection> Driver<C> {
 
     /// Leaves a subscription whose range has come to its end.
     fn finish_if_complete(&mut self, request: RequestId) {
-        let complete = |used: &Use| matches!(used, Use::Wish(wish) | Use::Late(wish) if wish.is_complete());
+        let complete = |used: &Use<C::SendStream>| matches!(used, Use::Wish(wish) | Use::Late(wish) if wish.is_complete());
         if !self.uses.get(&request).is_some_and(complete) {
             return;
         }

@@ -12,7 +12,7 @@ use moqt_transport::{Code, Connection, SendStream};
 use super::{
     Done, Driver, Leaving, Use,
     egress::{self, Rank, Sent},
-    queue::{self, Queue},
+    queue::Queue,
 };
 use crate::{dialect::Dialect, error::Reason, model::GroupConsumer, proto::RequestId};
 
@@ -21,7 +21,7 @@ pub(super) struct Trailing<S: SendStream> {
     pub(super) sequence: u64,
     pub(super) stream: S,
     /// The priority that the stream has.
-    pub(super) priority: i32,
+    priority: i32,
     pub(super) group: GroupConsumer,
     pub(super) rank: Rank,
     code: Code,
@@ -42,7 +42,7 @@ impl<S: SendStream> Trailing<S> {
     }
 
     /// How it ended, once it has.
-    fn outcome(&mut self, dialect: &'static dyn Dialect) -> Option<Sent> {
+    pub(super) fn outcome(&mut self, dialect: &'static dyn Dialect) -> Option<Sent> {
         if !self.stream.is_over() {
             return None;
         }
@@ -52,7 +52,7 @@ impl<S: SendStream> Trailing<S> {
     }
 
     /// Not all of it need have left.
-    fn follow_rank(&mut self) {
+    pub(super) fn follow_rank(&mut self) {
         let wanted = self.rank.value();
         if wanted != self.priority {
             self.priority = wanted;
@@ -96,49 +96,47 @@ impl<C: Connection> Driver<C> {
     /// All of a group has been handed to the connection.
     pub(super) fn sent_off(&mut self, request: RequestId, sent: Trailing<C::SendStream>) {
         let flushing = !self.flushers.is_empty() || self.leaving == Some(Leaving::Withdrawing);
-        let Some(Use::Serving(serving)) = self.uses.get(&request) else {
+        let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else {
             self.groups_out -= 1;
             return;
         };
         if !serving.is_sending(sent.sequence) {
             return self.group_sent(request, sent.sequence, Sent::Lost(Reason::Cancelled));
         }
-        let awaited = flushing || serving.awaits_delivery();
-        self.trails.entry(request).or_default().push_back(sent);
-        if awaited {
+        serving.trail.push_back(sent);
+        if flushing || serving.awaits_delivery() {
             self.chase(request);
         }
     }
 
-    /// Takes in what has arrived of a subscription, up to the first that has not, and gives the others their places.
+    /// Takes in what has arrived of a subscription, up to the first that has not.
     pub(super) fn catch_up(&mut self, request: RequestId) {
-        while let Some((sequence, sent)) = self.trails.get_mut(&request).and_then(|trail| {
-            let oldest = trail.front_mut()?;
-            let outcome = (oldest.sequence, oldest.outcome(self.dialect)?);
-            // With it goes its rank, which then can be used again.
-            queue::pop(trail);
-            Some(outcome)
-        }) {
-            self.group_sent(request, sequence, sent);
+        let Self { uses, groups_out, ranks, dialect, .. } = self;
+        let Some(Use::Serving(serving)) = uses.get_mut(&request) else { return };
+        let mut lost = Vec::new();
+        while let Some((sequence, sent)) = serving.arrived(*dialect) {
+            if sent == Sent::Whole {
+                *groups_out -= 1;
+                serving.delivered(sequence, ranks);
+            } else {
+                lost.push((sequence, sent));
+            }
         }
-        if let Some(Use::Serving(serving)) = self.uses.get_mut(&request) {
-            serving.rank();
-        }
-        self.trails.get_mut(&request).into_iter().flatten().for_each(Trailing::follow_rank);
+        lost.into_iter().for_each(|(sequence, sent)| self.group_sent(request, sequence, sent));
     }
 
     /// Waits for each group of a subscription that has not arrived.
     pub(super) fn chase(&mut self, request: RequestId) {
-        for trailing in self.trails.remove(&request).into_iter().flatten() {
+        let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
+        for trailing in std::mem::take(&mut serving.trail) {
             self.follow(request, trailing);
         }
     }
 
     /// Waits for each group that has not arrived.
     pub(super) fn chase_all(&mut self) {
-        for (request, trail) in std::mem::take(&mut self.trails) {
-            trail.into_iter().for_each(|trailing| self.follow(request, trailing));
-        }
+        let all: Vec<_> = self.uses.keys().copied().collect();
+        all.into_iter().for_each(|request| self.chase(request));
     }
 
     fn follow(&mut self, request: RequestId, mut trailing: Trailing<C::SendStream>) {
@@ -151,10 +149,13 @@ impl<C: Connection> Driver<C> {
         self.spawn(async move { Done::GroupSent(request, sequence, trailing.arrive(dialect).await) });
     }
 
-    /// Looks through all; waits for those that were there the last time.
-    pub(super) fn sweep(&mut self) {
-        let (mut arrived, mut late) = (Vec::new(), Vec::new());
-        for (&request, trail) in &mut self.trails {
+    /// Looks through all; waits for those that were there the last time. `true` where some are left to be looked through
+    /// again.
+    pub(super) fn sweep(&mut self) -> bool {
+        let (mut arrived, mut late, mut some) = (Vec::new(), Vec::new(), false);
+        for (&request, used) in &mut self.uses {
+            let Use::Serving(serving) = used else { continue };
+            let trail = &mut serving.trail;
             for _ in 0..trail.len() {
                 let Some(mut trailing) = trail.pop_front() else { break };
                 if let Some(sent) = trailing.outcome(self.dialect) {
@@ -165,14 +166,11 @@ impl<C: Connection> Driver<C> {
                     trail.push_back(trailing);
                 }
             }
-            queue::shrink(trail);
+            some |= !trail.is_empty();
+            serving.shrink();
         }
         late.into_iter().for_each(|(request, trailing)| self.follow(request, trailing));
         arrived.into_iter().for_each(|(request, sequence, sent)| self.group_sent(request, sequence, sent));
-    }
-
-    /// Nobody wants the groups of a subscription any more.
-    pub(super) fn forget_trail(&mut self, request: RequestId) {
-        self.groups_out -= self.trails.remove(&request).map_or(0, |trail| trail.len());
+        some
     }
 }

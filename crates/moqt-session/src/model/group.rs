@@ -2,6 +2,7 @@
 
 mod pen;
 mod reader;
+mod wire;
 
 use std::{
     convert::Infallible,
@@ -10,7 +11,7 @@ use std::{
     task::Poll,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
@@ -24,9 +25,11 @@ use super::{
 use crate::error::{GroupError, Reason};
 
 pub use self::reader::GroupConsumer;
+use self::wire::Wire;
 pub(crate) use self::{
     pen::Pen,
     reader::{GroupSize, Part},
+    wire::{HeaderForm, Preamble},
 };
 
 /// A payload slice shorter than this is copied when it is kept: it may hold more of what the caller has alive.
@@ -71,38 +74,12 @@ struct FrameEntry {
     header: Bytes,
 }
 
-/// How the headers of frames are written. All that is sent of a group shares those of its first sender's form.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HeaderForm {
-    /// Tells the forms apart.
-    pub(crate) id: u8,
-    pub(crate) write: fn(&FrameMeta, &mut BytesMut),
-}
-
-/// How many bytes of headers are allocated at a time.
-const HEADERS: usize = 64;
-
-#[derive(Debug, Default)]
-struct Headers {
-    form: Option<u8>,
-    room: BytesMut,
-}
-
-impl Headers {
-    fn write(&mut self, form: HeaderForm, meta: &FrameMeta) -> Bytes {
-        if self.room.capacity() == 0 {
-            self.room.reserve(HEADERS);
-        }
-        (form.write)(meta, &mut self.room);
-        self.room.split().freeze()
-    }
-}
-
 #[derive(Debug, Default)]
 struct State {
     frames: Vec<FrameEntry>,
     chunks: Vec<Bytes>,
-    headers: Headers,
+    /// What it is on the wire, once somebody has sent of it.
+    wire: Option<Box<Wire>>,
     /// What this group holds: payload, and what frames and pieces cost beside it.
     bytes: u64,
     /// Payload alone, declared frames included.
@@ -219,7 +196,7 @@ impl GroupShared {
         state.end = Some(Err(GroupError::Expired));
         state.frames = Vec::new();
         state.chunks = Vec::new();
-        state.headers = Headers::default();
+        state.wire = None;
         self.account.release(std::mem::take(&mut state.bytes));
         state.readers.wake();
         state.expiry.wake();

@@ -19,6 +19,7 @@ mod names;
 mod once;
 mod preference;
 mod wakes;
+mod wire;
 
 fn producer(retention: Retention) -> TrackProducer {
     TrackProducer::new("cam/video".parse().unwrap(), TrackInfo::default(), retention)

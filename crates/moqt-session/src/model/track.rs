@@ -26,6 +26,7 @@ use super::{
 };
 use crate::error::{Reason, TrackError};
 
+pub(crate) use self::reader::Next;
 pub use self::{
     gate::Gate,
     merge::MergedTrack,
@@ -237,7 +238,10 @@ impl TrackShared {
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
-        let state = self.lock();
+        self.due_of(&self.lock())
+    }
+
+    fn due_of(&self, state: &State) -> Option<Instant> {
         let oldest = state.holes.oldest().filter(|_| state.end.is_none())?;
         oldest.checked_add(self.retention.max_age)
     }

@@ -19,6 +19,13 @@ pub(crate) struct WaitList {
 #[derive(Debug, Default)]
 pub(crate) struct Place(Option<usize>);
 
+impl Place {
+    /// Whether its reader has never waited.
+    pub(crate) fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
 impl WaitList {
     /// Leaves the waker of `cx` in `place`.
     pub(crate) fn wait(&mut self, place: &mut Place, cx: &Context<'_>) {

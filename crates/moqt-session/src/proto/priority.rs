@@ -41,7 +41,13 @@ impl SendOrder {
     }
 
     /// The backend's number: levels apart, and inside a level `place` (0 to 255, higher first).
+    ///
+    /// What nobody chose otherwise, and goes first, has the number that a stream has without being told.
     pub(crate) fn rank(&self, place: u8) -> i32 {
-        (i32::from(self.subscriber.0) << 16) | (i32::from(self.publisher.0) << 8) | i32::from(place)
+        let number = |subscriber: Priority, publisher: Priority, place: u8| {
+            (i32::from(subscriber.0) << 16) | (i32::from(publisher.0) << 8) | i32::from(place)
+        };
+        let usual = number(Priority::default(), Priority::default(), Self::FIRST);
+        number(self.subscriber, self.publisher, place) - usual
     }
 }

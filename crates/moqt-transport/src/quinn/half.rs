@@ -72,6 +72,7 @@ pub(crate) struct SendHalf {
     room: Room,
     /// When the header went out, if there was one.
     begun: Option<Instant>,
+    priority: i32,
     state: SendState,
     /// Waits for the peer to need no more. Kept from one wait to the next, for beginning one takes the connection's lock.
     watch: Option<Watch>,
@@ -97,7 +98,7 @@ enum SendState {
 
 impl SendHalf {
     pub(crate) fn new(sender: quinn::SendStream, mapping: Mapping, header: Bytes, room: Room) -> Self {
-        Self { mapping, header, room, begun: None, state: SendState::Open(sender), watch: None }
+        Self { mapping, header, room, begun: None, priority: 0, state: SendState::Open(sender), watch: None }
     }
 
     pub(crate) async fn write_chunks(&mut self, chunks: &mut [Bytes]) -> Result<usize, Failure> {
@@ -188,6 +189,10 @@ impl SendHalf {
     }
 
     pub(crate) fn set_priority(&mut self, priority: i32) {
+        // To say so takes the connection's lock.
+        if std::mem::replace(&mut self.priority, priority) == priority {
+            return;
+        }
         if let SendState::Open(sender) | SendState::Finished(sender) = &mut self.state {
             // Fails only when all is delivered already.
             let _ = sender.set_priority(priority);

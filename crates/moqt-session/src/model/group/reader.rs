@@ -9,10 +9,10 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{GroupKey, GroupShared, HeaderForm, State};
+use super::{GroupKey, GroupShared, HeaderForm, Preamble, State};
 use crate::{
     error::{GroupError, Reason},
-    meters::{Meters, Sending},
+    meters::{Sending, Tally},
     model::{
         frame::{FrameConsumer, FrameMeta},
         terms::Lifetime,
@@ -29,20 +29,47 @@ pub(crate) enum Part {
     Chunk(Bytes),
 }
 
-/// How much a group has; no reader of it.
+/// Where a reader is in a group.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cursor {
+    frame: usize,
+    chunk: usize,
+    /// Whether the frame at the cursor has been announced to the caller.
+    opened: bool,
+}
+
+/// How much payload a group has; no reader of it.
 #[derive(Clone, Debug)]
-pub(crate) struct GroupSize(Arc<GroupShared>);
+pub(crate) struct GroupSize(Size);
+
+#[derive(Clone, Debug)]
+enum Size {
+    Whole(u64),
+    /// As much as this one says.
+    Growing(Arc<GroupShared>),
+}
 
 impl GroupSize {
     /// Payload of the frames so far, as their sizes say.
     pub(crate) fn payload(&self) -> u64 {
-        self.0.lock().payload
+        match &self.0 {
+            Size::Whole(payload) => *payload,
+            Size::Growing(group) => group.lock().payload,
+        }
     }
 
-    /// The same of a group that is complete.
-    pub(crate) fn whole(&self) -> Option<u64> {
-        let state = self.0.lock();
-        matches!(state.end, Some(Ok(()))).then_some(state.payload)
+    /// The same; a group that is complete is not asked again.
+    pub(crate) fn settle(&mut self) -> u64 {
+        if let Size::Growing(group) = &self.0 {
+            let state = group.lock();
+            let payload = state.payload;
+            if !matches!(state.end, Some(Ok(()))) {
+                return payload;
+            }
+            drop(state);
+            self.0 = Size::Whole(payload);
+        }
+        self.payload()
     }
 }
 
@@ -53,10 +80,7 @@ impl GroupSize {
 #[derive(Debug)]
 pub struct GroupConsumer {
     shared: Arc<GroupShared>,
-    frame: usize,
-    chunk: usize,
-    /// Whether the frame at the cursor has been announced to the caller.
-    opened: bool,
+    at: Cursor,
     place: Place,
     expiry: Place,
     /// Dropped with the last reader of a group that comes only as long as it is read.
@@ -72,9 +96,7 @@ impl GroupConsumer {
         shared.is_read();
         Self {
             shared,
-            frame: 0,
-            chunk: 0,
-            opened: false,
+            at: Cursor::default(),
             place: Place::default(),
             expiry: Place::default(),
             reading: None,
@@ -84,9 +106,9 @@ impl GroupConsumer {
     }
 
     /// The group is read to be sent to a peer, and of no use to it when it is older than that.
-    pub(crate) fn served(mut self, lifetime: Option<Lifetime>, meters: Option<&Meters>) -> Self {
+    pub(crate) fn served(mut self, lifetime: Option<Lifetime>, tally: Option<&Tally>) -> Self {
         self.lifetime = lifetime;
-        self.sending = meters.map(Meters::sends);
+        self.sending = tally.map(Tally::sends);
         self
     }
 
@@ -96,14 +118,17 @@ impl GroupConsumer {
     /// Where the group is complete with fewer frames than that, the next read fails as [`Reason::OutOfRange`].
     pub(crate) fn seek(&mut self, frame: u64) -> bool {
         let Some(index) = frame.checked_sub(self.shared.first_frame) else { return false };
-        self.frame = usize::try_from(index).unwrap_or(usize::MAX);
-        self.opened = false;
+        self.at = Cursor { frame: usize::try_from(index).unwrap_or(usize::MAX), ..Cursor::default() };
         true
     }
 
     /// What tells how much the group has.
     pub(crate) fn size(&self) -> GroupSize {
-        GroupSize(Arc::clone(&self.shared))
+        let state = self.shared.lock();
+        GroupSize(match state.end {
+            Some(Ok(())) => Size::Whole(state.payload),
+            _ => Size::Growing(Arc::clone(&self.shared)),
+        })
     }
 
     /// How the group ended, if it did.
@@ -165,20 +190,21 @@ impl GroupConsumer {
     }
 
     fn poll_frame(&mut self, cx: &Context<'_>) -> Poll<Result<Option<Bytes>, GroupError>> {
-        let mut state = self.shared.lock();
-        if self.opened {
+        let Self { shared, at, place, .. } = self;
+        let mut state = shared.lock();
+        if at.opened {
             // The caller left this frame in its middle.
-            self.frame += 1;
-            self.opened = false;
+            at.frame += 1;
+            at.opened = false;
         }
-        if self.is_late(&state) {
+        if at.is_late(&state) {
             return Poll::Ready(Err(GroupError::Expired));
         }
-        let Some(entry) = state.frames.get(self.frame) else {
-            return Self::poll_end(&mut state, self.frame, &mut self.place, cx).map_ok(|()| None);
+        let Some(entry) = state.frames.get(at.frame) else {
+            return Self::poll_end(&mut state, at.frame, place, cx).map_ok(|()| None);
         };
         if entry.written < entry.meta.size {
-            return match Self::poll_end(&mut state, self.frame, &mut self.place, cx) {
+            return match Self::poll_end(&mut state, at.frame, place, cx) {
                 Poll::Ready(Ok(())) => Poll::Ready(Err(GroupError::WrongSize)),
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                 Poll::Pending => Poll::Pending,
@@ -194,8 +220,8 @@ impl GroupConsumer {
                 whole.into()
             }
         };
-        self.frame += 1;
-        self.shared.was_read(&mut state, chunks);
+        at.frame += 1;
+        shared.was_read(&mut state, chunks);
         Poll::Ready(Ok(Some(frame)))
     }
 
@@ -224,25 +250,25 @@ impl GroupConsumer {
         cx: &Context<'_>,
         within: bool,
     ) -> Poll<Result<Option<Part>, GroupError>> {
-        let shared = Arc::clone(&self.shared);
+        let Self { shared, at, place, .. } = self;
         let mut state = shared.lock();
-        if within && !self.opened {
+        if within && !at.opened {
             return Poll::Ready(Ok(None));
         }
-        if self.is_late(&state) {
+        if at.is_late(&state) {
             return Poll::Ready(Err(GroupError::Expired));
         }
-        match self.step(&mut state) {
+        match at.step(shared, &mut state) {
             Some(part) => {
                 if within && matches!(part, Part::Frame(_)) {
                     // The frame of the caller ended; the next one is for the next call.
-                    self.opened = false;
+                    at.opened = false;
                     return Poll::Ready(Ok(None));
                 }
                 Poll::Ready(Ok(Some(part)))
             }
-            None if within && !self.opened => Poll::Ready(Ok(None)),
-            None => Self::poll_end(&mut state, self.frame, &mut self.place, cx).map_ok(|()| None),
+            None if within && !at.opened => Poll::Ready(Ok(None)),
+            None => Self::poll_end(&mut state, at.frame, place, cx).map_ok(|()| None),
         }
     }
 
@@ -255,61 +281,41 @@ impl GroupConsumer {
         form: HeaderForm,
         pieces: &mut Vec<Bytes>,
     ) -> Poll<Result<usize, GroupError>> {
-        let shared = Arc::clone(&self.shared);
+        let Self { shared, at, place, sending, .. } = self;
         let mut state = shared.lock();
-        if self.is_late(&state) {
+        if at.is_late(&state) {
             return Poll::Ready(Err(GroupError::Expired));
         }
-        match self.take_wire(&mut state, max, form, pieces) {
-            0 => Self::poll_end(&mut state, self.frame, &mut self.place, cx).map_ok(|()| 0),
+        match at.take_wire(shared, &mut state, (max, form, pieces), sending.as_ref()) {
+            0 => Self::poll_end(&mut state, at.frame, place, cx).map_ok(|()| 0),
             taken => Poll::Ready(Ok(taken)),
         }
     }
 
     /// [`poll_wire`](Self::poll_wire) without waiting; 0 at the end, too.
     pub(crate) fn wire_ready(&mut self, max: usize, form: HeaderForm, pieces: &mut Vec<Bytes>) -> usize {
-        let shared = Arc::clone(&self.shared);
+        let Self { shared, at, sending, .. } = self;
         let mut state = shared.lock();
-        if self.is_late(&state) {
+        if at.is_late(&state) {
             return 0;
         }
-        self.take_wire(&mut state, max, form, pieces)
+        at.take_wire(shared, &mut state, (max, form, pieces), sending.as_ref())
     }
 
-    fn take_wire(
-        &mut self,
-        state: &mut State,
-        max: usize,
-        form: HeaderForm,
-        pieces: &mut Vec<Bytes>,
-    ) -> usize {
-        let mut taken = 0;
-        while taken < max {
-            match self.step(state) {
-                Some(Part::Frame(meta)) => {
-                    let State { frames, headers, .. } = &mut *state;
-                    let shared = *headers.form.get_or_insert(form.id) == form.id;
-                    pieces.push(match frames.get_mut(self.frame) {
-                        Some(entry) if shared => {
-                            if entry.header.is_empty() {
-                                entry.header = headers.write(form, &meta);
-                            }
-                            entry.header.clone()
-                        }
-                        _ => headers.write(form, &meta),
-                    });
-                }
-                Some(Part::Chunk(chunk)) => {
-                    if let Some(sending) = &self.sending {
-                        sending.took(chunk.len() as u64);
-                    }
-                    pieces.push(chunk);
-                }
-                None => break,
-            }
-            taken += 1;
+    /// Takes a whole group as it goes onto the wire, behind `preamble`, in one piece that all share who send it behind
+    /// the same. `None` where it is not complete, not small, or not all to come yet, or goes out behind another one.
+    pub(crate) fn take_whole(&mut self, form: HeaderForm, preamble: &Preamble<'_>) -> Option<Bytes> {
+        let Self { shared, at, sending, .. } = self;
+        if at.frame > 0 || at.opened {
+            return None;
         }
-        taken
+        let mut state = shared.lock();
+        let whole = shared.whole(&mut state, form, preamble)?;
+        at.frame = state.frames.len();
+        if let Some(sending) = sending {
+            sending.took(state.payload);
+        }
+        Some(whole)
     }
 
     /// Waits until retention has let go of the group, or it is too old for this reader. Cancel safe.
@@ -344,6 +350,15 @@ impl GroupConsumer {
         Poll::Pending
     }
 
+    /// Whether the group is complete and at its end for this reader.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        let state = self.shared.lock();
+        matches!(state.end, Some(Ok(()))) && self.at.frame >= state.frames.len()
+    }
+}
+
+impl Cursor {
     /// Whether what this reader has not read has been read once, and let go of.
     fn is_late(&self, state: &State) -> bool {
         let taken = state.taken as usize;
@@ -355,8 +370,8 @@ impl GroupConsumer {
         taken > 0 && next() < taken
     }
 
-    /// Moves the cursor over what is there; `None` when there is nothing yet.
-    fn step(&mut self, state: &mut State) -> Option<Part> {
+    /// Moves over what is there; `None` when there is nothing yet.
+    fn step(&mut self, shared: &GroupShared, state: &mut State) -> Option<Part> {
         loop {
             let entry = state.frames.get(self.frame)?;
             if !self.opened {
@@ -366,7 +381,7 @@ impl GroupConsumer {
             }
             if self.chunk < entry.chunks.end {
                 let chunk = state.chunks.get(self.chunk)?.clone();
-                self.shared.was_read(state, self.chunk..self.chunk + 1);
+                shared.was_read(state, self.chunk..self.chunk + 1);
                 self.chunk += 1;
                 return Some(Part::Chunk(chunk));
             }
@@ -378,11 +393,28 @@ impl GroupConsumer {
         }
     }
 
-    /// Whether the group is complete and at its end for this reader.
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        let state = self.shared.lock();
-        matches!(state.end, Some(Ok(()))) && self.frame >= state.frames.len()
+    fn take_wire(
+        &mut self,
+        shared: &GroupShared,
+        state: &mut State,
+        (max, form, pieces): (usize, HeaderForm, &mut Vec<Bytes>),
+        sending: Option<&Sending>,
+    ) -> usize {
+        let mut taken = 0;
+        while taken < max {
+            match self.step(shared, state) {
+                Some(Part::Frame(meta)) => pieces.push(state.header(self.frame, form, &meta)),
+                Some(Part::Chunk(chunk)) => {
+                    if let Some(sending) = sending {
+                        sending.took(chunk.len() as u64);
+                    }
+                    pieces.push(chunk);
+                }
+                None => break,
+            }
+            taken += 1;
+        }
+        taken
     }
 }
 
@@ -391,9 +423,7 @@ impl Clone for GroupConsumer {
         self.shared.is_read();
         Self {
             shared: Arc::clone(&self.shared),
-            frame: self.frame,
-            chunk: self.chunk,
-            opened: self.opened,
+            at: self.at,
             place: Place::default(),
             expiry: Place::default(),
             reading: self.reading.clone(),
@@ -405,6 +435,9 @@ impl Clone for GroupConsumer {
 
 impl Drop for GroupConsumer {
     fn drop(&mut self) {
+        if self.place.is_none() && self.expiry.is_none() && !self.shared.read_once {
+            return;
+        }
         let mut state = self.shared.lock();
         state.readers.leave(&mut self.place);
         state.expiry.leave(&mut self.expiry);

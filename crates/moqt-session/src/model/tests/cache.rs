@@ -209,7 +209,7 @@ async fn a_readers_own_expiry_is_for_it_alone() {
     let (mut patient, mut hasty) = (track.reader_from(0), track.reader_from(0));
     let lifetime = Lifetime::default();
     lifetime.set(Some(AGE));
-    hasty.serve(lifetime.clone(), Default::default());
+    hasty.serve(lifetime.clone(), crate::Meters::default().tally());
     let mut slow = now_or_never(hasty.next_group()).unwrap().unwrap().unwrap();
     let before = now();
     slow.expired().await;

@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use super::{Gap, State, TrackShared, gate::Closed};
 use crate::{
     error::{Reason, TrackError},
-    meters::Meters,
+    meters::Tally,
     model::{
         clock::now,
-        group::GroupConsumer,
+        group::{GroupConsumer, GroupShared},
         ranges::Runs,
         terms::{Lifetime, Start, TrackEvent, TrackInfo},
         wait::{Place, Waiting},
@@ -33,15 +33,10 @@ impl TrackShared {
         };
         TrackConsumer {
             shared: Arc::clone(self),
-            next: 0,
-            start,
-            floor: start,
-            seen: Runs::default(),
-            synced: None,
-            missed: VecDeque::new(),
+            at: Cursor { start, floor: start, ..Cursor::default() },
             place: Place::default(),
             lifetime: None,
-            meters: None,
+            tally: None,
             gate: None,
         }
     }
@@ -57,6 +52,18 @@ impl TrackShared {
 #[derive(Debug)]
 pub struct TrackConsumer {
     pub(super) shared: Arc<TrackShared>,
+    at: Cursor,
+    place: Place,
+    /// How long a group is of use to the peer that is served, and where it is counted what it is sent.
+    lifetime: Option<Lifetime>,
+    tally: Option<Tally>,
+    /// Ends this reader before the track does.
+    pub(super) gate: Option<Closed>,
+}
+
+/// Where a reader is, and what it has had.
+#[derive(Clone, Debug, Default)]
+struct Cursor {
     /// Place in the order of arrival.
     next: u64,
     /// Groups below it are not for this reader.
@@ -69,12 +76,22 @@ pub struct TrackConsumer {
     synced: Option<(u64, u64)>,
     /// Gaps that it comes too late for, to be told first.
     missed: VecDeque<(u64, u64)>,
-    place: Place,
-    /// How long a group is of use to the peer that is served, and where it is counted what it is sent.
-    lifetime: Option<Lifetime>,
-    meters: Option<Meters>,
-    /// Ends this reader before the track does.
-    pub(super) gate: Option<Closed>,
+}
+
+/// When a reader has to look at its track again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Now,
+    /// There is nothing more. It is woken when there is; and at `due` it may [settle](TrackConsumer::settle) something.
+    Woken {
+        due: Option<Instant>,
+    },
+}
+
+/// What a cursor comes to.
+enum Step {
+    Group(Arc<GroupShared>),
+    Gap(u64, u64, Reason),
 }
 
 impl TrackConsumer {
@@ -113,7 +130,7 @@ impl TrackConsumer {
     /// The first group number that this reader takes; `None` for whatever comes first, on a track that was empty.
     #[must_use]
     pub fn start(&self) -> Option<u64> {
-        self.start
+        self.at.start
     }
 
     /// A reader of one group that the track still holds.
@@ -168,77 +185,54 @@ impl TrackConsumer {
 
     /// [`next_event`](Self::next_event) for callers that poll.
     pub fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Result<Option<TrackEvent>, TrackError>> {
-        let shared = Arc::clone(&self.shared);
+        self.poll(cx, false).map(|(event, _)| event)
+    }
+
+    /// The same, and what comes next.
+    pub(crate) fn poll_on(
+        &mut self,
+        cx: &Context<'_>,
+    ) -> Poll<(Result<Option<TrackEvent>, TrackError>, Next)> {
+        self.poll(cx, true)
+    }
+
+    fn poll(
+        &mut self,
+        cx: &Context<'_>,
+        ahead: bool,
+    ) -> Poll<(Result<Option<TrackEvent>, TrackError>, Next)> {
+        let Self { shared, at, place, lifetime, tally, gate } = self;
         let mut state = shared.lock();
-        if let Some(reason) = self.gate.as_ref().and_then(|gate| gate.get()) {
-            return Poll::Ready(Err(TrackError::Ended(*reason)));
+        if let Some(reason) = gate.as_ref().and_then(|gate| gate.get()) {
+            return Poll::Ready((Err(TrackError::Ended(*reason)), Next::Now));
         }
-        loop {
-            if let Some(floor) = self.floor
-                && (self.next < state.trimmed || self.synced.is_none_or(|(_, then)| then != floor))
-                && self.synced != Some((state.trimmed, floor))
-            {
-                self.synced = Some((state.trimmed, floor));
-                for (first, last) in state.missed(self.next, floor, &self.seen) {
-                    self.seen.insert(first, last);
-                    self.missed.push_back((first, last));
-                }
+        let limit = lifetime.as_ref().filter(|lifetime| !lifetime.is_unlimited());
+        let event = match at.step(&state, limit) {
+            Some(Step::Group(group)) => {
+                TrackEvent::Group(GroupConsumer::new(group).served(lifetime.clone(), tally.as_ref()))
             }
-            if let Some((first, last)) = self.missed.pop_front() {
-                return Poll::Ready(Ok(Some(TrackEvent::Gap { first, last, reason: Reason::NotFound })));
-            }
-            // Nothing stands at the next place most of the time, or else the newest group does.
-            let (mut group, mut gap) = (None, None);
-            if self.next < state.next {
-                let newest = state.arrivals.last_key_value().filter(|(place, _)| **place == self.next);
-                group = newest.or_else(|| state.arrivals.range(self.next..).next());
-                gap = state.gaps.range(self.next..).next().map(|(&place, gap)| (place, *gap));
-            }
-            match (group, gap) {
-                (Some((&place, group)), gap) if gap.is_none_or(|(gap, _)| place < gap) => {
-                    self.next = place + 1;
-                    let sequence = group.sequence();
-                    if self.start.is_some_and(|start| sequence < start)
-                        || !self.seen.insert(sequence, sequence)
-                    {
-                        continue;
-                    }
-                    self.floor = Some(self.floor.map_or(sequence, |floor| floor.min(sequence)));
-                    let limit = self.lifetime.as_ref().filter(|lifetime| !lifetime.is_unlimited());
-                    let due = |lifetime: &Lifetime| lifetime.after(group.progress().ok()?);
-                    if limit.and_then(due).is_some_and(|due| due <= now()) {
-                        self.missed.push_back((sequence, sequence));
-                        continue;
-                    }
-                    let group = GroupConsumer::new(Arc::clone(group))
-                        .served(self.lifetime.clone(), self.meters.as_ref());
-                    return Poll::Ready(Ok(Some(TrackEvent::Group(group))));
+            Some(Step::Gap(first, last, reason)) => TrackEvent::Gap { first, last, reason },
+            None => {
+                if let Some(end) = &state.end {
+                    return Poll::Ready((end.clone().map(|()| None), Next::Now));
                 }
-                (_, Some((place, Gap { first, last, reason, .. }))) => {
-                    self.next = place + 1;
-                    // Without a floor, what stands before the first group is told with that group if it matters.
-                    let Some(first) = self.floor.map(|floor| first.max(floor)).filter(|first| *first <= last)
-                    else {
-                        continue;
-                    };
-                    self.seen.insert(first, last);
-                    return Poll::Ready(Ok(Some(TrackEvent::Gap { first, last, reason })));
-                }
-                _ => {
-                    if let Some(end) = &state.end {
-                        return Poll::Ready(end.clone().map(|()| None));
-                    }
-                    state.readers.wait(&mut self.place, cx);
-                    return Poll::Pending;
-                }
+                state.readers.wait(place, cx);
+                return Poll::Pending;
             }
-        }
+        };
+        let next = if !ahead || at.has_more(&state) || state.end.is_some() {
+            Next::Now
+        } else {
+            state.readers.wait(place, cx);
+            Next::Woken { due: shared.due_of(&state) }
+        };
+        Poll::Ready((Ok(Some(event)), next))
     }
 
     /// What comes is sent to a peer. Groups that ended longer ago than `lifetime` are reported as gaps, and those that
     /// this reader has got expire.
-    pub(crate) fn serve(&mut self, lifetime: Lifetime, meters: Meters) {
-        (self.lifetime, self.meters) = (Some(lifetime), Some(meters));
+    pub(crate) fn serve(&mut self, lifetime: Lifetime, tally: Tally) {
+        (self.lifetime, self.tally) = (Some(lifetime), Some(tally));
     }
 
     /// How many readers there are, this one included.
@@ -288,6 +282,73 @@ impl TrackConsumer {
     }
 }
 
+impl Cursor {
+    /// Whether something may be there that has not been looked at.
+    fn has_more(&self, state: &State) -> bool {
+        self.next < state.next || !self.missed.is_empty() || self.may_have_missed(state).is_some()
+    }
+
+    /// Where nothing below is missed, if something above may be that was not before.
+    fn may_have_missed(&self, state: &State) -> Option<u64> {
+        let floor = self.floor?;
+        let changed = self.next < state.trimmed || self.synced.is_none_or(|(_, then)| then != floor);
+        (changed && self.synced != Some((state.trimmed, floor))).then_some(floor)
+    }
+
+    /// Moves to the next group or gap; `None` where there is nothing yet. Groups that ended longer ago than `limit` are
+    /// gaps.
+    fn step(&mut self, state: &State, limit: Option<&Lifetime>) -> Option<Step> {
+        loop {
+            if let Some(floor) = self.may_have_missed(state) {
+                self.synced = Some((state.trimmed, floor));
+                for (first, last) in state.missed(self.next, floor, &self.seen) {
+                    self.seen.insert(first, last);
+                    self.missed.push_back((first, last));
+                }
+            }
+            if let Some((first, last)) = self.missed.pop_front() {
+                return Some(Step::Gap(first, last, Reason::NotFound));
+            }
+            if self.next >= state.next {
+                return None;
+            }
+            // Mostly the newest group stands at the next place.
+            let newest = state.arrivals.last_key_value().filter(|(place, _)| **place == self.next);
+            let group = newest.or_else(|| state.arrivals.range(self.next..).next());
+            let gap = state.gaps.range(self.next..).next().map(|(&place, gap)| (place, *gap));
+            match (group, gap) {
+                (Some((&place, group)), gap) if gap.is_none_or(|(gap, _)| place < gap) => {
+                    self.next = place + 1;
+                    let sequence = group.sequence();
+                    if self.start.is_some_and(|start| sequence < start)
+                        || !self.seen.insert(sequence, sequence)
+                    {
+                        continue;
+                    }
+                    self.floor = Some(self.floor.map_or(sequence, |floor| floor.min(sequence)));
+                    let due = |lifetime: &Lifetime| lifetime.after(group.progress().ok()?);
+                    if limit.and_then(due).is_some_and(|due| due <= now()) {
+                        self.missed.push_back((sequence, sequence));
+                        continue;
+                    }
+                    return Some(Step::Group(Arc::clone(group)));
+                }
+                (_, Some((place, Gap { first, last, reason, .. }))) => {
+                    self.next = place + 1;
+                    // Without a floor, what stands before the first group is told with that group if it matters.
+                    let Some(first) = self.floor.map(|floor| first.max(floor)).filter(|first| *first <= last)
+                    else {
+                        continue;
+                    };
+                    self.seen.insert(first, last);
+                    return Some(Step::Gap(first, last, reason));
+                }
+                _ => return None,
+            }
+        }
+    }
+}
+
 impl Clone for TrackConsumer {
     fn clone(&self) -> Self {
         let mut state = self.shared.lock();
@@ -295,15 +356,10 @@ impl Clone for TrackConsumer {
         state.changed.wake();
         Self {
             shared: Arc::clone(&self.shared),
-            next: self.next,
-            start: self.start,
-            floor: self.floor,
-            seen: self.seen.clone(),
-            synced: self.synced,
-            missed: self.missed.clone(),
+            at: self.at.clone(),
             place: Place::default(),
             lifetime: self.lifetime.clone(),
-            meters: self.meters.clone(),
+            tally: self.tally.clone(),
             gate: self.gate.clone(),
         }
     }

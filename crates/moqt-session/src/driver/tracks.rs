@@ -1,0 +1,141 @@
+//! Reading the tracks that the peer is served.
+//!
+//! A track that has something new wakes all that read it, with each group. So this is no future among those of the
+//! session, that would hand over what it has found: the subscription itself is called, and reads.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+use moqt_transport::Connection;
+use tokio::time::Instant;
+
+use super::{Done, Driver, Use, queue::Queue};
+use crate::{
+    error::TrackError,
+    model::{Next, TrackConsumer, TrackEvent},
+    proto::RequestId,
+};
+
+/// What a reader of a track came to.
+pub(super) type Read = Result<Option<TrackEvent>, TrackError>;
+
+/// How much a subscription reads before others of the session have their turn.
+const AT_ONCE: usize = 16;
+
+/// Subscriptions whose tracks have something new.
+pub(super) type Called = Queue<RequestId>;
+
+/// Calls a subscription when its track has something new.
+struct Call {
+    request: RequestId,
+    called: Called,
+    /// Whether it is called already.
+    rung: AtomicBool,
+    bell: Waker,
+}
+
+impl Wake for Call {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            self.called.push(self.request);
+            self.bell.wake_by_ref();
+        }
+    }
+}
+
+/// The reader of a track that is served.
+pub(super) struct Reading {
+    track: TrackConsumer,
+    call: Arc<Call>,
+    waker: Waker,
+    /// When it will be seen to even if nobody calls.
+    due: Option<Instant>,
+}
+
+impl Reading {
+    fn read(&mut self) -> Poll<(Read, Next)> {
+        self.track.poll_on(&Context::from_waker(&self.waker))
+    }
+}
+
+impl<C: Connection> Driver<C> {
+    /// Reads a track from now on, for a subscription.
+    pub(super) fn read_track(&mut self, request: RequestId, track: TrackConsumer) {
+        let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
+        let (called, bell) = (self.called.clone(), self.bell.waker().clone());
+        let call = Arc::new(Call { request, called, rung: AtomicBool::new(false), bell });
+        let due = track.due();
+        serving.reads(Reading { track, waker: Arc::clone(&call).into(), call, due: None });
+        self.wait_until(request, due);
+        self.track_called(request);
+    }
+
+    /// Reads what a track has.
+    pub(super) fn track_called(&mut self, request: RequestId) {
+        let mut next = Next::Now;
+        if let Some(reading) = self.reading(request) {
+            // What comes from here on calls again.
+            reading.call.rung.store(false, Ordering::Release);
+        }
+        for _ in 0..AT_ONCE {
+            let Some(reading) = self.reading(request) else { break };
+            let Poll::Ready((event, then)) = reading.read() else {
+                next = Next::Woken { due: None };
+                break;
+            };
+            self.track_event(request, event);
+            next = then;
+            if next != Next::Now {
+                break;
+            }
+        }
+        match next {
+            Next::Woken { due } => self.wait_until(request, due),
+            Next::Now => {
+                if let Some(reading) = self.reading(request) {
+                    reading.waker.wake_by_ref();
+                }
+            }
+        }
+        self.end_if_sent(request);
+    }
+
+    fn reading(&mut self, request: RequestId) -> Option<&mut Reading> {
+        match self.uses.get_mut(&request) {
+            Some(Use::Serving(serving)) => serving.reading(),
+            _ => None,
+        }
+    }
+
+    /// What is missing of a track may have been missing for too long then.
+    fn wait_until(&mut self, request: RequestId, due: Option<Instant>) {
+        let Some(due) = due else { return };
+        let Some(reading) = self.reading(request) else { return };
+        if reading.due.is_none_or(|before| due < before) {
+            reading.due = Some(due);
+            self.spawn(async move {
+                tokio::time::sleep_until(due).await;
+                Done::TrackDue(request, due)
+            });
+        }
+    }
+
+    /// Gives up what has been missing for too long.
+    pub(super) fn track_due(&mut self, request: RequestId, due: Instant) {
+        let Some(reading) = self.reading(request) else { return };
+        reading.due.take_if(|next| *next == due);
+        reading.track.settle();
+        let due = reading.track.due();
+        self.wait_until(request, due);
+        self.track_called(request);
+    }
+}
