@@ -30,7 +30,7 @@ pub(super) enum Done<C: Connection> {
     Closed(ConnectionError),
     Command(mpsc::Receiver<Command>, Option<Command>),
     AcceptedBi(Result<Streams<C>, ConnectionError>),
-    AcceptedUni(Result<C::RecvStream, ConnectionError>),
+    AcceptedUni(C::RecvStream),
     /// A bidirectional stream of the peer said its type, or did not.
     Typed(Streams<C>, Result<(u64, Box<StreamDecoder>), TypeError>),
     /// A stream for a request of ours is open.
@@ -76,7 +76,8 @@ pub(super) enum Done<C: Connection> {
 }
 
 impl<C: Connection> Done<C> {
-    /// Whether it comes with every group, and nothing above debug is ever logged of it. Then there is no span to enter.
+    /// Whether it comes with every group, and nothing above debug is mostly logged of it. Then the span is entered by what
+    /// is.
     pub(super) fn is_quiet(&self) -> bool {
         let often =
             matches!(self, Self::TrackCalled(_) | Self::GroupFinished(_) | Self::GroupSent(.., Sent::Whole));

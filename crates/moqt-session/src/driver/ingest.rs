@@ -1,17 +1,18 @@
 //! Groups coming in: from a stream into a group of the model.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use moqt_transport::{Code, ReadError, RecvStream};
-use moqt_wire::{FrameDecoder, FrameEvent, Limits, transfork};
+use moqt_wire::{DecodeError, FrameDecoder, FrameEvent, Limits, StreamDecoder, transfork};
 
-use super::control::{TypeError, stream_type};
+use super::control::TypeError;
 use crate::{
     allowance::Intake,
     dialect::{Dialect, GroupFormat},
     error::{GroupError, PeerMisbehaved, Reason},
     model::{FrameMeta, GroupProducer, Notice, Pen, now},
-    proto,
 };
 
 /// Most bytes taken from a group stream at a time; what is there comes in one piece.
@@ -36,50 +37,76 @@ pub(super) enum Opened<R> {
     Dropped,
 }
 
-/// Reads a unidirectional stream up to the group's first frame.
-pub(super) async fn open<R: RecvStream>(
-    mut stream: R,
-    dialect: &'static dyn Dialect,
-    limits: proto::Limits,
-) -> Opened<R> {
-    let head = tokio::time::timeout(limits.first_message, head(&mut stream, dialect, &limits.wire)).await;
-    let head = head.unwrap_or(Err(TypeError::Misbehaved(PeerMisbehaved::TooSlow("group header"))));
-    match head {
-        Ok(Ok((subscribe_id, sequence, rest))) => {
-            Opened::Group(Head { subscribe_id, sequence, stream, rest })
-        }
-        Ok(Err(stream_type)) => Opened::Unknown(stream_type, stream),
-        Err(TypeError::Misbehaved(rule)) => {
-            stream.stop(dialect.code(rule.reason()));
-            Opened::Dropped
-        }
-        Err(TypeError::Gone) => Opened::Dropped,
-    }
+/// What the beginning of a stream says.
+pub(super) enum Said {
+    Group { subscribe_id: u64, sequence: u64 },
+    Unknown(u64),
 }
 
-/// The subscription and number of a group with the bytes behind them, or an unknown type of stream.
-async fn head<R: RecvStream>(
-    stream: &mut R,
+/// A unidirectional stream that has not yet said which group it carries.
+pub(super) struct Opening<R> {
+    stream: R,
     dialect: &'static dyn Dialect,
-    limits: &Limits,
-) -> Result<Result<(u64, u64, Vec<Bytes>), u64>, TypeError> {
-    let (stream_type, mut decoder) = stream_type(stream, dialect, limits).await?;
-    let GroupFormat::Transfork = dialect.group_format();
-    let spec = dialect.version().spec();
-    if transfork::StreamKind::uni(spec, stream_type) != Some(transfork::StreamKind::Group) {
-        return Ok(Err(stream_type));
+    decoder: StreamDecoder,
+    /// Whether it has said that it carries one.
+    is_group: bool,
+}
+
+impl<R: RecvStream> Opening<R> {
+    pub(super) fn new(stream: R, dialect: &'static dyn Dialect, limits: &Limits) -> Self {
+        let decoder = StreamDecoder::new(dialect.version().spec(), limits.clone());
+        Self { stream, dialect, decoder, is_group: false }
     }
-    loop {
-        match decoder.next::<transfork::Group>() {
-            Ok(Some(group)) => {
-                return Ok(Ok((group.subscribe.0, group.sequence.0, decoder.take_rest().collect())));
+
+    /// Reads it up to the group's first frame, for as long as the peer has for that.
+    pub(super) async fn wait(mut self, patience: Duration) -> Opened<R> {
+        let said = tokio::time::timeout(patience, self.said()).await;
+        let late = Err(TypeError::Misbehaved(PeerMisbehaved::TooSlow("group header")));
+        self.turned_out(said.unwrap_or(late))
+    }
+
+    /// What its beginning says; mostly all of that is there already. Cancel safe.
+    pub(super) async fn said(&mut self) -> Result<Said, TypeError> {
+        loop {
+            if let Some(said) = self.decode().map_err(|error| TypeError::Misbehaved(error.into()))? {
+                return Ok(said);
             }
-            Ok(None) => {}
-            Err(error) => return Err(TypeError::Misbehaved(error.into())),
+            match self.stream.read_chunk(CHUNK).await {
+                Ok(Some(chunk)) => self.decoder.push(chunk),
+                Ok(None) if !self.is_group => {
+                    return Err(TypeError::Misbehaved(PeerMisbehaved::EndedEarly("stream type")));
+                }
+                Ok(None) | Err(_) => return Err(TypeError::Gone),
+            }
         }
-        match stream.read_chunk(CHUNK).await {
-            Ok(Some(chunk)) => decoder.push(chunk),
-            Ok(None) | Err(_) => return Err(TypeError::Gone),
+    }
+
+    fn decode(&mut self) -> Result<Option<Said>, DecodeError> {
+        let GroupFormat::Transfork = self.dialect.group_format();
+        if !self.is_group {
+            let Some(stream_type) = self.decoder.next_varint()? else { return Ok(None) };
+            let kind = transfork::StreamKind::uni(self.dialect.version().spec(), stream_type);
+            if kind != Some(transfork::StreamKind::Group) {
+                return Ok(Some(Said::Unknown(stream_type)));
+            }
+            self.is_group = true;
+        }
+        let group = self.decoder.next::<transfork::Group>()?;
+        Ok(group.map(|group| Said::Group { subscribe_id: group.subscribe.0, sequence: group.sequence.0 }))
+    }
+
+    pub(super) fn turned_out(mut self, said: Result<Said, TypeError>) -> Opened<R> {
+        match said {
+            Ok(Said::Group { subscribe_id, sequence }) => {
+                let rest = self.decoder.take_rest().collect();
+                Opened::Group(Head { subscribe_id, sequence, stream: self.stream, rest })
+            }
+            Ok(Said::Unknown(stream_type)) => Opened::Unknown(stream_type, self.stream),
+            Err(TypeError::Misbehaved(rule)) => {
+                self.stream.stop(self.dialect.code(rule.reason()));
+                Opened::Dropped
+            }
+            Err(TypeError::Gone) => Opened::Dropped,
         }
     }
 }

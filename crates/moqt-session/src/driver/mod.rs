@@ -28,7 +28,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     pin::Pin,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -162,7 +162,7 @@ struct Driver<C: Connection> {
     reporting: BTreeSet<RequestId>,
     /// Streams of the peer that have not said their type.
     untyped: usize,
-    /// Group streams of the peer that have not said which group they are, and those that have and are open.
+    /// Group streams of the peer that have not said yet which group they are, and those that have and are open.
     opening: usize,
     groups_in: usize,
     /// Group streams of ours that the peer does not yet have whole.
@@ -334,11 +334,8 @@ impl<C: Connection> Driver<C> {
                 self.accept_bi();
                 self.accepted(streams);
             }
-            Done::AcceptedUni(Ok(recv)) => {
-                self.accept_uni();
-                self.group_stream(recv);
-            }
-            Done::AcceptedBi(Err(_)) | Done::AcceptedUni(Err(_)) | Done::Nothing => {}
+            Done::AcceptedUni(recv) => self.group_stream(recv),
+            Done::AcceptedBi(Err(_)) | Done::Nothing => {}
             Done::Typed(streams, typed) => self.typed(*streams, typed),
             Done::Opened(request, outbox, Ok(streams)) => {
                 let (send, recv) = *streams;
@@ -356,7 +353,10 @@ impl<C: Connection> Driver<C> {
                     Wrote::Done | Wrote::Lost => {}
                 }
             }
-            Done::GroupOpened(opened) => self.group_opened(opened),
+            Done::GroupOpened(opened) => {
+                self.opening -= 1;
+                self.group_opened(opened);
+            }
             Done::Ingested(request, sequence, whole) => self.ingested(request, sequence, whole),
             Done::TrackAnswer(request, answer) => self.track_answer(request, answer.map(|track| *track)),
             Done::TrackCalled(request) => self.track_called(request),
@@ -466,6 +466,18 @@ impl<C: Connection> Driver<C> {
         self.bell.waker().wake_by_ref();
     }
 
+    /// Like [`spawn`](Self::spawn), for what may be done at once.
+    fn begin(&self, future: impl Future<Output = Done<C>> + Send + 'static) {
+        let mut work: Work<C> = Box::pin(future);
+        match work.as_mut().poll(&mut Context::from_waker(self.bell.waker())) {
+            Poll::Ready(done) => self.happened.push(done),
+            Poll::Pending => {
+                self.work.push(work);
+                self.bell.waker().wake_by_ref();
+            }
+        }
+    }
+
     /// Like [`spawn`](Self::spawn), but can be given up.
     fn spawn_abortable(&self, future: impl Future<Output = Done<C>> + Send + 'static) -> AbortHandle {
         let (handle, registration) = AbortHandle::new_pair();
@@ -479,9 +491,15 @@ impl<C: Connection> Driver<C> {
         self.spawn(async move { Done::AcceptedBi(connection.accept_bi().await.map(Box::new)) });
     }
 
+    /// Accepts all of them: each group is one.
     fn accept_uni(&self) {
-        let connection = self.connection.clone();
-        self.spawn(async move { Done::AcceptedUni(connection.accept_uni().await) });
+        let (connection, happened) = (self.connection.clone(), self.happened.clone());
+        self.spawn(async move {
+            while let Ok(stream) = connection.accept_uni().await {
+                happened.push(Done::AcceptedUni(stream));
+            }
+            Done::Nothing
+        });
     }
 
     /// A stream of the peer: what is it for?

@@ -2,6 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeSet, sync::Arc};
 
+use futures_util::FutureExt as _;
 use moqt_transport::{Connection, RecvStream as _};
 use moqt_wire::{Feature, GroupOrder, Priority};
 use tokio::sync::{mpsc, oneshot};
@@ -401,17 +402,27 @@ impl<C: Connection> Driver<C> {
     /// A unidirectional stream of the peer.
     pub(super) fn group_stream(&mut self, mut stream: C::RecvStream) {
         if self.opening >= self.limits.groups {
-            let Refused(code) = self.endpoint.too_many_groups(now());
+            let Refused(code) = self.too_many_groups();
             stream.stop(code);
             return;
         }
-        self.opening += 1;
-        let (dialect, limits) = (self.dialect, self.limits.clone());
-        self.spawn(async move { Done::GroupOpened(ingest::open(stream, dialect, limits).await) });
+        let mut opening = ingest::Opening::new(stream, self.dialect, &self.limits.wire);
+        match opening.said().now_or_never() {
+            Some(said) => self.group_opened(opening.turned_out(said)),
+            None => {
+                self.opening += 1;
+                let patience = self.limits.first_message;
+                self.spawn(async move { Done::GroupOpened(opening.wait(patience).await) });
+            }
+        }
+    }
+
+    fn too_many_groups(&mut self) -> Refused {
+        let Self { endpoint, intake, .. } = self;
+        intake.span().in_scope(|| endpoint.too_many_groups(now()))
     }
 
     pub(super) fn group_opened(&mut self, opened: ingest::Opened<C::RecvStream>) {
-        self.opening = self.opening.saturating_sub(1);
         let head = match opened {
             ingest::Opened::Group(head) => head,
             ingest::Opened::Unknown(stream_type, mut stream) => {
@@ -419,7 +430,7 @@ impl<C: Connection> Driver<C> {
                 if self.dialect.unknown_stream_ends_session() {
                     self.endpoint.close(rule.into());
                 } else {
-                    warn!(stream_type, "unknown stream type");
+                    self.intake.span().in_scope(|| warn!(stream_type, "unknown stream type"));
                     stream.stop(self.dialect.code(Reason::Malformed));
                 }
                 return;
@@ -432,7 +443,7 @@ impl<C: Connection> Driver<C> {
         if let Some(request) = request.filter(|_| self.groups_in >= self.limits.groups)
             && !self.make_room(request, sequence)
         {
-            let Refused(code) = self.endpoint.too_many_groups(now());
+            let Refused(code) = self.too_many_groups();
             return stream.stop(code);
         }
         let wish = request.and_then(|request| Some((request, self.uses.get_mut(&request)?)));
@@ -454,7 +465,7 @@ impl<C: Connection> Driver<C> {
                             self.settle_later(request);
                             let (dialect, limits) = (self.dialect, self.limits.wire.clone());
                             let intake = Arc::clone(&self.intake);
-                            self.spawn(async move {
+                            self.begin(async move {
                                 let into = (group, notice);
                                 let whole =
                                     ingest::frames(stream, rest, into, dialect, limits, &intake).await;
@@ -497,7 +508,7 @@ impl<C: Connection> Driver<C> {
         if (request, least) == (of, sequence) {
             return false;
         }
-        let _ = self.endpoint.too_many_groups(now());
+        let _ = self.too_many_groups();
         debug!(request = request.0, group = least, "stopped to make room");
         if let Some(Use::Wish(wish) | Use::Late(wish)) = self.uses.get_mut(&request) {
             wish.open.remove(&least);

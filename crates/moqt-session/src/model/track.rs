@@ -87,6 +87,14 @@ impl Feed {
     }
 }
 
+/// A group that has not been seen to end: its place, and how much it had at which time.
+#[derive(Debug)]
+struct Running {
+    place: u64,
+    had: u64,
+    since: Instant,
+}
+
 #[derive(Debug)]
 struct State {
     info: TrackInfo,
@@ -98,8 +106,8 @@ struct State {
     /// Something was dropped before this place: readers that stand there have missed it.
     trimmed: u64,
     groups: BTreeMap<u64, Held>,
-    /// Places of groups that have not been seen to end, and how much each had at which time.
-    running: BTreeMap<u64, (u64, Instant)>,
+    /// Groups that have not been seen to end, by their places.
+    running: Vec<Running>,
     /// Since when those that have ended age, and their places.
     ages: BTreeSet<(Instant, u64)>,
     holes: Holes,
@@ -132,6 +140,11 @@ impl State {
     /// Groups that no gap names.
     fn held(&self, first: u64, last: u64) -> impl Iterator<Item = u64> {
         self.groups.range(first..=last).filter(|(_, held)| !held.given_up).map(|(&sequence, _)| sequence)
+    }
+
+    /// Which of those that have not been seen to end stands at `place`.
+    fn running(&self, place: u64) -> Option<usize> {
+        self.running.binary_search_by_key(&place, |running| running.place).ok()
     }
 
     fn place(&mut self) -> u64 {
@@ -226,12 +239,14 @@ impl TrackShared {
             // The one before it may stand still from now on.
             let before =
                 state.latest.replace(sequence).and_then(|before| state.groups.get(&before)?.place.into());
-            if let Some((_, since)) = before.and_then(|place| state.running.get_mut(&place)) {
-                *since = at;
+            if let Some(index) = before.and_then(|place| state.running(place))
+                && let Some(before) = state.running.get_mut(index)
+            {
+                before.since = at;
             }
         }
         state.arrivals.insert(place, Arc::clone(&group));
-        state.running.insert(place, (0, at));
+        state.running.push(Running { place, had: 0, since: at });
         self.evict(state, at);
         self.account.has_spare(state.arrivals.len() > 1);
         group
@@ -277,7 +292,8 @@ impl TrackShared {
             state.info.max_age.map_or(self.retention.max_age, |age| age.min(self.retention.max_age));
         let old = |at| now.saturating_duration_since(at) > max_age;
         let mut stuck = Vec::new();
-        state.running.retain(|&place, (had, since)| {
+        state.running.retain_mut(|Running { place, had, since }| {
+            let place = *place;
             let Some(group) = state.arrivals.get(&place) else { return false };
             match group.progress() {
                 Ok(ended) => {
@@ -327,7 +343,9 @@ impl TrackShared {
 
     fn drop_place(&self, state: &mut State, place: u64) {
         let Some(group) = state.arrivals.remove(&place) else { return };
-        state.running.remove(&place);
+        if let Some(at) = state.running(place) {
+            state.running.remove(at);
+        }
         if let Ok(ended) = group.progress() {
             state.ages.remove(&(ended, place));
         }
@@ -435,7 +453,7 @@ impl TrackProducer {
                 next: 0,
                 trimmed: 0,
                 groups: BTreeMap::new(),
-                running: BTreeMap::new(),
+                running: Vec::new(),
                 ages: BTreeSet::new(),
                 holes: Holes::default(),
                 latest: None,

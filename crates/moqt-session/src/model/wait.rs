@@ -80,7 +80,15 @@ pub(crate) fn wake_unlocked<'a, S>(
     lock: impl Fn() -> MutexGuard<'a, S>,
     list: fn(&mut S) -> &mut WaitList,
 ) {
-    let mut from = 0;
+    let places = &mut list(&mut guard).places;
+    let Some(first) = places.iter().position(Option::is_some) else { return };
+    if first + 1 == places.len()
+        && let Some(waker) = places.last_mut().and_then(Option::take)
+    {
+        drop(guard);
+        return waker.wake();
+    }
+    let mut from = first;
     loop {
         let mut some = [const { None::<Waker> }; AT_A_TIME];
         let mut room = some.iter_mut();
