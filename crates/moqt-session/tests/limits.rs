@@ -439,6 +439,31 @@ fn a_group_too_large_is_stopped_with_69_and_the_track_goes_on() {
 }
 
 #[test]
+fn groups_that_are_whole_when_they_come_are_none_that_are_open() {
+    for_each_seed(|sim| async move {
+        let few = limited(|limits| limits.groups = 4);
+        let meters = few.meters.clone();
+        let (side, mut peer) = flooded(&sim, few).await;
+        let (subscription, _stream, wish) = subscribed(&side, &mut peer, Default::default()).await;
+        let mut track = subscription.into_track();
+        for sequence in 0..100 {
+            let mut stream = peer.connection().open_uni().await.unwrap();
+            let header = header(wish.id.0, sequence).to_bytes(peer.spec()).unwrap();
+            stream.write_all([&[0][..], &header, b"\x01x"].concat().into()).await.unwrap();
+            stream.finish().unwrap();
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        while seen.len() < 100 {
+            let mut group = track.next_group().await.unwrap().unwrap();
+            assert_eq!(frames_of(&mut group).await, (vec![Bytes::from("x")], Ok(())));
+            seen.insert(group.sequence());
+        }
+        assert!(meters.refused().is_empty(), "{:?}", meters.refused());
+        still_answers(&peer).await;
+    });
+}
+
+#[test]
 fn declared_sizes_hold_no_memory() {
     Seeds::default().count(1).run(|sim| async move {
         let (side, mut peer) = flooded(&sim, config(Version::TRANSFORK_04)).await;

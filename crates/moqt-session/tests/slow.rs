@@ -256,6 +256,30 @@ fn a_subscriber_that_never_reads_costs_the_others_nothing() {
     });
 }
 
+#[test]
+fn a_group_that_stands_still_is_given_up_although_the_newer_one_is_through() {
+    for_each_seed(|sim| async move {
+        let narrow = Settings::default().stream_window(4096);
+        let ends = sim.connect_with(calm(), narrow, Settings::default());
+        let mut config = config(Version::TRANSFORK_04);
+        config.limits.lag_age = secs(2);
+        let (side, peer) = against_client_with(ends, Version::TRANSFORK_04, config).await;
+        let live = track("cam");
+        let _published = side.tracks.publish(live.consume()).unwrap();
+        let mut asked = peer.request(moqt_wire::transfork::StreamKind::Subscribe, &wish(0, "cam")).await;
+        asked.expect::<moqt_wire::transfork::Info>().await;
+        write_group(&live, &[&[7; 20_000]]);
+        sim.sleep(ms(100)).await;
+        write_group(&live, &[b"x"]);
+        let began = sim.now();
+        // Nothing more comes of the track, and the first group is not read.
+        let gap = asked.expect::<moqt_wire::transfork::SubscribeGap>().await;
+        assert_eq!((gap.first.0, gap.additional, gap.code), (0, 0, moqt_wire::transfork::code::EXPIRED));
+        let after = sim.now() - began;
+        assert!((secs(2)..secs(3)).contains(&after), "{after:?}");
+    });
+}
+
 /// How long a hundred viewers watch. The whole ten minutes take a while, and an optimised build.
 fn watching_time() -> u64 {
     std::env::var("MOQT_LONG").map_or(5, |_| 600)

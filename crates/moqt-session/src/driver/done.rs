@@ -2,10 +2,7 @@
 
 use moqt_transport::{Connection, ConnectionError};
 use moqt_wire::StreamDecoder;
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use tokio::sync::{mpsc, oneshot};
 use tracing::level_filters::LevelFilter;
 
 use super::{
@@ -43,7 +40,7 @@ pub(super) enum Done<C: Connection> {
     TrackAnswer(RequestId, Result<Box<TrackConsumer>, Reason>),
     /// A track that is served has something new, or something of it may have been missing for too long.
     TrackCalled(RequestId),
-    TrackDue(RequestId, Instant),
+    TrackDue(RequestId),
     GroupSent(RequestId, u64, Sent),
     /// All of the group that comes next out of the finished ones has left the driver; the peer need not have it.
     GroupFinished(RequestId),
@@ -76,11 +73,17 @@ pub(super) enum Done<C: Connection> {
 }
 
 impl<C: Connection> Done<C> {
-    /// Whether it comes with every group, and nothing above debug is mostly logged of it. Then the span is entered by what
-    /// is.
+    /// Whether it comes with every group, and what is logged of it above debug, if anything, enters the session's span by
+    /// itself.
     pub(super) fn is_quiet(&self) -> bool {
-        let often =
-            matches!(self, Self::TrackCalled(_) | Self::GroupFinished(_) | Self::GroupSent(.., Sent::Whole));
+        let often = matches!(
+            self,
+            Self::TrackCalled(_)
+                | Self::GroupFinished(_)
+                | Self::GroupSent(.., Sent::Whole)
+                | Self::AcceptedUni(_)
+                | Self::Ingested(..)
+        );
         often && LevelFilter::current() < LevelFilter::DEBUG
     }
 }

@@ -75,8 +75,9 @@ impl LiveGroups {
         self.0.is_empty()
     }
 
-    pub(super) fn are_several(&self) -> bool {
-        self.0.len() > 1
+    /// Whether there is a newer group than the oldest.
+    pub(super) fn are_behind(&self) -> bool {
+        self.0.front().is_some_and(|(_, oldest)| oldest.superseded.is_some())
     }
 
     pub(super) fn contains(&self, sequence: u64) -> bool {

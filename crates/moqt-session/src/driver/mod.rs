@@ -58,6 +58,7 @@ use self::{
     subscribe::Wish,
     tracks::Called,
     trail::Finished,
+    turns::pause,
     writers::Writers,
 };
 use crate::{
@@ -96,6 +97,7 @@ pub(crate) fn start<C: Connection>(
         state,
         work: FuturesUnordered::new(),
         in_a_row: 0,
+        since_call: 0,
         bell: Bell::default(),
         gate: Gate::default(),
         called: Called::default(),
@@ -144,6 +146,8 @@ struct Driver<C: Connection> {
     work: FuturesUnordered<Work<C>>,
     /// How much was ready without a wait between.
     in_a_row: usize,
+    /// How much else was handled since a track that has something new.
+    since_call: usize,
     /// What the futures wake.
     bell: Bell,
     /// Where streams with payload wait for their turn.
@@ -196,6 +200,9 @@ const TOGETHER: usize = 64;
 
 /// How much is handled without a break for other sessions.
 const IN_A_ROW: usize = 64;
+
+/// How many streams are accepted before those are looked at.
+const ACCEPTED: usize = 16;
 
 type Work<C> = Pin<Box<dyn Future<Output = Done<C>> + Send>>;
 
@@ -360,7 +367,7 @@ impl<C: Connection> Driver<C> {
             Done::Ingested(request, sequence, whole) => self.ingested(request, sequence, whole),
             Done::TrackAnswer(request, answer) => self.track_answer(request, answer.map(|track| *track)),
             Done::TrackCalled(request) => self.track_called(request),
-            Done::TrackDue(request, due) => self.track_due(request, due),
+            Done::TrackDue(request) => self.track_due(request),
             Done::Sample => self.sample(),
             Done::Flush(reply) => {
                 self.flushers.push(reply);
@@ -466,15 +473,13 @@ impl<C: Connection> Driver<C> {
         self.bell.waker().wake_by_ref();
     }
 
-    /// Like [`spawn`](Self::spawn), for what may be done at once.
-    fn begin(&self, future: impl Future<Output = Done<C>> + Send + 'static) {
+    /// Like [`spawn`](Self::spawn), for what may be done at once: then that is handled.
+    fn begin(&mut self, future: impl Future<Output = Done<C>> + Send + 'static) {
         let mut work: Work<C> = Box::pin(future);
         match work.as_mut().poll(&mut Context::from_waker(self.bell.waker())) {
-            Poll::Ready(done) => self.happened.push(done),
-            Poll::Pending => {
-                self.work.push(work);
-                self.bell.waker().wake_by_ref();
-            }
+            Poll::Ready(done) => self.handle(done),
+            // What it waits for rings the bell, and from then on wakes it among the others.
+            Poll::Pending => self.work.push(work),
         }
     }
 
@@ -495,8 +500,13 @@ impl<C: Connection> Driver<C> {
     fn accept_uni(&self) {
         let (connection, happened) = (self.connection.clone(), self.happened.clone());
         self.spawn(async move {
+            let mut accepted = 0_usize;
             while let Ok(stream) = connection.accept_uni().await {
                 happened.push(Done::AcceptedUni(stream));
+                accepted += 1;
+                if accepted.is_multiple_of(ACCEPTED) {
+                    pause().await;
+                }
             }
             Done::Nothing
         });

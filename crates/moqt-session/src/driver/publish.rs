@@ -345,8 +345,7 @@ impl<C: Connection> Driver<C> {
     /// Takes a peer that is too far behind to the newest group, and tells it what it misses.
     fn keep_up(&mut self, request: RequestId, now: Instant) {
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
-        if !serving.live.are_several() {
-            // There is no newer one.
+        if !serving.live.are_behind() {
             return;
         }
         let lag = serving.lag();

@@ -10,9 +10,8 @@ use super::done::Done;
 /// Room that is kept for what comes next.
 const ROOM: usize = 4;
 
-/// What comes of futures that go on after it, in order; clones are the same queue. A future that ends with each group
-/// would be made anew for each. They add to it within a poll of the driver, which empties it before it waits; so nothing
-/// stays, and nothing is allocated for a group.
+/// What others hand to the driver, in order; clones are the same queue. A future that ends with each group would be made
+/// anew for each. The driver empties it before it waits; so little stays, and nothing is allocated for a group.
 pub(super) struct Queue<T>(Arc<Mutex<VecDeque<T>>>);
 
 /// What has happened.

@@ -11,6 +11,7 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
+use futures_util::future::AbortHandle;
 use moqt_transport::Connection;
 use tokio::time::Instant;
 
@@ -57,8 +58,16 @@ pub(super) struct Reading {
     track: TrackConsumer,
     call: Arc<Call>,
     waker: Waker,
-    /// When it will be seen to even if nobody calls.
-    due: Option<Instant>,
+    /// When it will be seen to even if nobody calls, and what waits for that.
+    due: Option<(Instant, AbortHandle)>,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if let Some((_, waiting)) = &self.due {
+            waiting.abort();
+        }
+    }
 }
 
 impl Reading {
@@ -73,9 +82,7 @@ impl<C: Connection> Driver<C> {
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
         let (called, bell) = (self.called.clone(), self.bell.waker().clone());
         let call = Arc::new(Call { request, called, rung: AtomicBool::new(false), bell });
-        let due = track.due();
         serving.reads(Reading { track, waker: Arc::clone(&call).into(), call, due: None });
-        self.wait_until(request, due);
         self.track_called(request);
     }
 
@@ -89,7 +96,7 @@ impl<C: Connection> Driver<C> {
         for _ in 0..AT_ONCE {
             let Some(reading) = self.reading(request) else { break };
             let Poll::Ready((event, then)) = reading.read() else {
-                next = Next::Woken { due: None };
+                next = Next::Woken { due: reading.track.due() };
                 break;
             };
             self.track_event(request, event);
@@ -119,23 +126,26 @@ impl<C: Connection> Driver<C> {
     /// What is missing of a track may have been missing for too long then.
     fn wait_until(&mut self, request: RequestId, due: Option<Instant>) {
         let Some(due) = due else { return };
-        let Some(reading) = self.reading(request) else { return };
-        if reading.due.is_none_or(|before| due < before) {
-            reading.due = Some(due);
-            self.spawn(async move {
-                tokio::time::sleep_until(due).await;
-                Done::TrackDue(request, due)
-            });
+        if self.reading(request).is_none_or(|reading| reading.due.as_ref().is_some_and(|(at, _)| *at <= due))
+        {
+            return;
+        }
+        let waiting = self.spawn_abortable(async move {
+            tokio::time::sleep_until(due).await;
+            Done::TrackDue(request)
+        });
+        if let Some(reading) = self.reading(request)
+            && let Some((_, before)) = reading.due.replace((due, waiting))
+        {
+            before.abort();
         }
     }
 
     /// Gives up what has been missing for too long.
-    pub(super) fn track_due(&mut self, request: RequestId, due: Instant) {
+    pub(super) fn track_due(&mut self, request: RequestId) {
         let Some(reading) = self.reading(request) else { return };
-        reading.due.take_if(|next| *next == due);
+        reading.due = None;
         reading.track.settle();
-        let due = reading.track.due();
-        self.wait_until(request, due);
         self.track_called(request);
     }
 }

@@ -10,40 +10,53 @@ use super::{Done, Driver};
 /// How often at most futures that were woken meanwhile are looked at before the task waits.
 const ROUNDS: usize = 16;
 
-/// Which one of so many is a track that has something new, even if something else is ready all the time.
+/// How much else is handled at most before a track that has something new.
 const OTHERS_FIRST: usize = 8;
+
+/// Lets the session handle what has happened. For futures of its set; cancel safe.
+pub(super) async fn pause() {
+    let mut paused = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut paused, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
 
 impl<C: Connection> Driver<C> {
     /// Waits for something to be done. Streams get their turn to write when nothing else is ready.
     pub(super) async fn next_done(&mut self) -> Option<Done<C>> {
-        let Self { bell, called, happened, work, gate, in_a_row, .. } = self;
+        let Self { bell, called, happened, work, gate, in_a_row, since_call, .. } = self;
         std::future::poll_fn(|task| {
             let mut cx = Context::from_waker(bell.waker());
             for _ in 0..ROUNDS {
-                if let Some(done) = happened.pop() {
-                    *in_a_row += 1;
-                    return Poll::Ready(Some(done));
-                }
-                let calls_first = *in_a_row % OTHERS_FIRST == OTHERS_FIRST - 1;
+                let calls_first = *since_call >= OTHERS_FIRST;
                 if calls_first && let Some(request) = called.pop() {
-                    *in_a_row += 1;
+                    (*in_a_row, *since_call) = (*in_a_row + 1, 0);
                     return Poll::Ready(Some(Done::TrackCalled(request)));
+                }
+                if let Some(done) = happened.pop() {
+                    (*in_a_row, *since_call) = (*in_a_row + 1, *since_call + 1);
+                    return Poll::Ready(Some(done));
                 }
                 if bell.is_heard() {
                     match work.poll_next_unpin(&mut cx) {
                         Poll::Pending if !happened.is_empty() => continue,
                         Poll::Pending => {}
-                        done => {
-                            *in_a_row += 1;
+                        Poll::Ready(done) => {
                             // It may not have been the only one.
                             bell.waker().wake_by_ref();
-                            return done;
+                            (*in_a_row, *since_call) = (*in_a_row + 1, *since_call + 1);
+                            return Poll::Ready(done);
                         }
                     }
                 }
                 // Groups that are being sent have gone on.
                 if let Some(request) = called.pop() {
-                    *in_a_row += 1;
+                    (*in_a_row, *since_call) = (*in_a_row + 1, 0);
                     return Poll::Ready(Some(Done::TrackCalled(request)));
                 }
                 if !gate.admit() && bell.may_sleep() {

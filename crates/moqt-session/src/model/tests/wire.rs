@@ -64,11 +64,12 @@ fn what_is_large_grows_or_is_read_once_goes_in_pieces() {
         group.finish().unwrap();
         assert_eq!(whole(&mut reader(sequence), FORM, 7).is_some(), is_small, "{frames} of {size}");
     }
-    let mut cut = track.append_group();
-    let mut frame = cut.create_frame(FrameMeta::sized(5)).unwrap();
-    frame.write(Bytes::from_static(b"ab")).unwrap();
-    drop(frame);
-    assert_eq!(whole(&mut reader(5), FORM, 7), None);
+    let cut = track.append_group();
+    cut.begin_frame(FrameMeta::sized(5)).unwrap();
+    cut.append_payload(Bytes::from_static(b"ab")).unwrap();
+    assert_eq!(cut.sequence(), 5);
+    cut.finish().unwrap();
+    assert_eq!(whole(&mut reader(5), FORM, 7), None, "a frame is cut");
     let once = producer(Retention::read_once());
     let mut reader = once.consume();
     group(&once, &["ab"]);
@@ -87,31 +88,4 @@ fn an_expired_group_has_no_piece() {
     group(&track, &["ef"]);
     assert_eq!(whole(&mut late, FORM, 7), None);
     assert!(matches!(now_or_never(late.read_frame()), Some(Err(GroupError::Expired))));
-}
-
-#[test]
-fn who_reads_on_is_told_whether_to_ask_again() {
-    let track = incoming(Retention::default());
-    let mut reader = track.consume();
-    let cx = Context::from_waker(Waker::noop());
-    assert!(reader.poll_on(&cx).is_pending());
-    group(&track, &["a"]);
-    group(&track, &["b"]);
-    let mut next = || match reader.poll_on(&cx) {
-        Poll::Ready((Ok(Some(TrackEvent::Group(group))), next)) => (group.sequence(), next),
-        other => panic!("{other:?}"),
-    };
-    assert_eq!(next(), (0, Next::Now));
-    assert_eq!(next(), (1, Next::Woken { due: None }));
-    track.create_group(5).unwrap().finish().unwrap();
-    assert!(matches!(next(), (5, Next::Woken { due: Some(_) })), "some are missing");
-    group(&track, &["c"]);
-    track.finish();
-    assert_eq!(next(), (6, Next::Now), "it has ended");
-    let gap = reader.poll_on(&cx);
-    assert!(
-        matches!(gap, Poll::Ready((Ok(Some(TrackEvent::Gap { first: 2, last: 4, .. })), Next::Now))),
-        "{gap:?}"
-    );
-    assert!(matches!(reader.poll_on(&cx), Poll::Ready((Ok(None), Next::Now))));
 }
