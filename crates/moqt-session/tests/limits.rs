@@ -438,6 +438,41 @@ fn a_group_too_large_is_stopped_with_69_and_the_track_goes_on() {
     });
 }
 
+/// So many groups of one frame, each of them in one piece.
+async fn burst(peer: &Peer, id: u64, groups: u64) {
+    for sequence in 0..groups {
+        let mut group = peer.group(&header(id, sequence)).await;
+        group.send_frame(&b"x"[..]).await;
+        group.finish();
+    }
+}
+
+#[test]
+fn tracks_are_read_while_groups_come_all_the_time() {
+    for_each_seed(|sim| async move {
+        let ours = config(Version::TRANSFORK_04);
+        let meters = ours.meters.clone();
+        let (side, mut peer) = flooded(&sim, ours).await;
+        let live = track("cam/audio");
+        let _published = side.tracks.publish(live.consume()).unwrap();
+        let mut served = peer.request(StreamKind::Subscribe, &wish(0, "cam/audio")).await;
+        served.expect::<Info>().await;
+        let (subscription, _stream, wish) = subscribed(&side, &mut peer, Default::default()).await;
+        let mut incoming = subscription.into_track();
+        let publishing = async {
+            let first = incoming.next_group().await.unwrap().unwrap();
+            write_group(&live, &[b"y"]);
+            while meters.groups_sent() == 0 {
+                tokio::task::yield_now().await;
+            }
+            let came = incoming.latest().unwrap() - first.sequence();
+            // A session has sixty-four turns in a row, and one such row passes before this task sees the first group.
+            assert!(came <= 128, "{came} groups came first");
+        };
+        tokio::join!(burst(&peer, wish.id.0, 400), publishing);
+    });
+}
+
 #[test]
 fn groups_that_are_whole_when_they_come_are_none_that_are_open() {
     for_each_seed(|sim| async move {
@@ -446,12 +481,7 @@ fn groups_that_are_whole_when_they_come_are_none_that_are_open() {
         let (side, mut peer) = flooded(&sim, few).await;
         let (subscription, _stream, wish) = subscribed(&side, &mut peer, Default::default()).await;
         let mut track = subscription.into_track();
-        for sequence in 0..100 {
-            let mut stream = peer.connection().open_uni().await.unwrap();
-            let header = header(wish.id.0, sequence).to_bytes(peer.spec()).unwrap();
-            stream.write_all([&[0][..], &header, b"\x01x"].concat().into()).await.unwrap();
-            stream.finish().unwrap();
-        }
+        burst(&peer, wish.id.0, 100).await;
         let mut seen = std::collections::BTreeSet::new();
         while seen.len() < 100 {
             let mut group = track.next_group().await.unwrap().unwrap();

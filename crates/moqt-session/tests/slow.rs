@@ -280,6 +280,27 @@ fn a_group_that_stands_still_is_given_up_although_the_newer_one_is_through() {
     });
 }
 
+#[test]
+fn what_is_missing_above_the_lowest_group_is_told_although_nothing_more_happens() {
+    for_each_seed(|sim| async move {
+        let ends = sim.connect_with(calm(), Settings::default(), Settings::default());
+        let (side, peer) =
+            against_client_with(ends, Version::TRANSFORK_04, config(Version::TRANSFORK_04)).await;
+        let retention = Retention { max_age: secs(2), ..Retention::default() };
+        let live = TrackProducer::new(name("cam"), Default::default(), retention);
+        let _published = side.tracks.publish(live.consume()).unwrap();
+        let mut asked = peer.request(moqt_wire::transfork::StreamKind::Subscribe, &wish(0, "cam")).await;
+        asked.expect::<moqt_wire::transfork::Info>().await;
+        let began = sim.now();
+        // The second one is the lowest from then on, so that two are missing which were not before.
+        let _open = [8, 5].map(|sequence| live.create_group(sequence).unwrap());
+        let gap = asked.expect::<moqt_wire::transfork::SubscribeGap>().await;
+        assert_eq!((gap.first.0, gap.additional), (6, 1));
+        let after = sim.now() - began;
+        assert!((secs(2)..secs(3)).contains(&after), "{after:?}");
+    });
+}
+
 /// How long a hundred viewers watch. The whole ten minutes take a while, and an optimised build.
 fn watching_time() -> u64 {
     std::env::var("MOQT_LONG").map_or(5, |_| 600)

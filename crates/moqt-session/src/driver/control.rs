@@ -1,7 +1,7 @@
 //! Reading one control stream: bytes in, neutral messages out.
 
 use moqt_transport::{Code, ReadError, RecvStream};
-use moqt_wire::{Limits, StreamDecoder};
+use moqt_wire::StreamDecoder;
 
 use crate::{
     dialect::Dialect,
@@ -86,16 +86,14 @@ impl<R: RecvStream> Reader<R> {
     }
 }
 
-/// A stream's type, and the stream with what followed the type.
+/// A stream's type; what followed it is in `decoder`. Cancel safe.
 pub(super) async fn stream_type<R: RecvStream>(
     stream: &mut R,
-    dialect: &'static dyn Dialect,
-    limits: &Limits,
-) -> Result<(u64, StreamDecoder), TypeError> {
-    let mut decoder = StreamDecoder::new(dialect.version().spec(), limits.clone());
+    decoder: &mut StreamDecoder,
+) -> Result<u64, TypeError> {
     loop {
         match decoder.next_varint() {
-            Ok(Some(stream_type)) => return Ok((stream_type, decoder)),
+            Ok(Some(stream_type)) => return Ok(stream_type),
             Ok(None) => {}
             Err(error) => return Err(TypeError::Misbehaved(error.into())),
         }

@@ -131,36 +131,32 @@ impl Rank {
 pub(super) struct Heads(Arc<Mutex<BytesMut>>);
 
 impl Heads {
-    /// What the stream of a group begins with.
-    fn head(&self, preamble: &Preamble<'_>) -> Option<Bytes> {
+    /// What the stream of the group of this number begins with.
+    fn head(&self, preamble: Preamble, sequence: u64) -> Option<Bytes> {
         let mut room = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if room.capacity() < HEAD {
             room.reserve(HEADS);
         }
-        let written = (preamble.write)(&mut room);
+        let written = (preamble.write)(preamble.key, sequence, &mut room);
         let head = room.split().freeze();
         written.then_some(head)
     }
 }
 
-/// Does something with what a group of this number begins with on the wire, in a subscription.
-fn preamble<T>(
-    dialect: &'static dyn Dialect,
-    (subscribe_id, sequence): (u64, u64),
-    with: impl FnOnce(&Preamble<'_>) -> T,
-) -> T {
-    let GroupFormat::Transfork = dialect.group_format();
-    let version = dialect.version();
-    let write = |out: &mut BytesMut| {
-        let spec = version.spec();
-        out.put_u8(
-            transfork::StreamKind::Group.to_wire(spec).and_then(|t| u8::try_from(t).ok()).unwrap_or(0),
-        );
-        let header =
-            transfork::Group { subscribe: SubscribeId(subscribe_id), sequence: GroupSequence(sequence) };
-        header.encode(spec, out).is_ok()
-    };
-    with(&Preamble { key: (version, subscribe_id), write: &write })
+/// How groups begin in a subscription.
+fn preamble(dialect: &'static dyn Dialect, subscribe_id: u64) -> Preamble {
+    match dialect.group_format() {
+        GroupFormat::Transfork => Preamble {
+            key: (dialect.version(), subscribe_id),
+            write: |(version, subscribe_id), sequence, out| {
+                let spec = version.spec();
+                let stream_type = transfork::StreamKind::Group.to_wire(spec);
+                out.put_u8(stream_type.and_then(|t| u8::try_from(t).ok()).unwrap_or(0));
+                let (subscribe, sequence) = (SubscribeId(subscribe_id), GroupSequence(sequence));
+                transfork::Group { subscribe, sequence }.encode(spec, out).is_ok()
+            },
+        },
+    }
 }
 
 /// Longest header of a group: its type, and two numbers.
@@ -216,13 +212,10 @@ pub(super) fn begin<C: Connection>(
     let priority = rank.value();
     stream.set_priority(priority);
     let form = header_form(dialect.group_format());
-    let place = (subscribe_id, group.sequence());
-    if let Some(mut whole) = preamble(dialect, place, |preamble| group.take_whole(form, preamble)) {
+    if let Some(mut whole) = group.take_whole(form, preamble(dialect, subscribe_id)) {
         while !whole.is_empty() {
-            match put(&mut stream, dialect, std::slice::from_mut(&mut whole), rank) {
-                Ok(Some(_)) => {}
-                Ok(None) => return Ok(Progress::Unfinished(Rest::Begun(stream, priority, vec![whole]))),
-                Err(sent) => return Err(sent),
+            if !put(&mut stream, dialect, std::slice::from_mut(&mut whole), rank)? {
+                return Ok(Progress::Unfinished(Rest::Begun(stream, priority, vec![whole])));
             }
         }
     } else {
@@ -230,7 +223,7 @@ pub(super) fn begin<C: Connection>(
         let mut batch = gate.batch();
         batch.pieces.push(head);
         group.wire_ready(BATCH, form, &mut batch.pieces);
-        while !batch.pieces.is_empty() && put(&mut stream, dialect, &mut batch.pieces, rank)?.is_some() {
+        while !batch.pieces.is_empty() && put(&mut stream, dialect, &mut batch.pieces, rank)? {
             take_written(&mut batch.pieces);
         }
         if !batch.pieces.is_empty() || !group.is_finished() {
@@ -245,21 +238,21 @@ pub(super) fn begin<C: Connection>(
     Ok(Progress::Written(stream, priority))
 }
 
-/// Writes what the connection takes now; `None` where it takes nothing.
+/// Writes what the connection takes now; `false` where it takes nothing.
 fn put<S: SendStream>(
     stream: &mut S,
     dialect: &'static dyn Dialect,
     pieces: &mut [Bytes],
     rank: &Rank,
-) -> Result<Option<usize>, Sent> {
+) -> Result<bool, Sent> {
     match stream.write_chunks(pieces).now_or_never() {
         Some(Ok(written)) => {
             rank.sent(written);
-            Ok(Some(written))
+            Ok(true)
         }
         Some(Err(WriteError::Stopped(code))) => Err(stop(stream, dialect, Ok(Some(code)), None)),
         Some(Err(_)) => Err(Sent::Gone),
-        None => Ok(None),
+        None => Ok(false),
     }
 }
 
@@ -299,7 +292,7 @@ fn head<S: SendStream>(
     (subscribe_id, heads): (u64, &Heads),
     group: &GroupConsumer,
 ) -> Result<Bytes, Sent> {
-    preamble(dialect, (subscribe_id, group.sequence()), |preamble| heads.head(preamble)).ok_or_else(|| {
+    heads.head(preamble(dialect, subscribe_id), group.sequence()).ok_or_else(|| {
         stream.reset(dialect.code(Reason::Internal));
         Sent::Lost(Reason::Internal)
     })

@@ -5,9 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use moqt_transport::{Code, ReadError, RecvStream};
-use moqt_wire::{DecodeError, FrameDecoder, FrameEvent, Limits, StreamDecoder, transfork};
+use moqt_wire::{FrameDecoder, FrameEvent, Limits, StreamDecoder, transfork};
 
-use super::control::TypeError;
+use super::control::{TypeError, stream_type};
 use crate::{
     allowance::Intake,
     dialect::{Dialect, GroupFormat},
@@ -67,32 +67,29 @@ impl<R: RecvStream> Opening<R> {
 
     /// What its beginning says; mostly all of that is there already. Cancel safe.
     pub(super) async fn said(&mut self) -> Result<Said, TypeError> {
-        loop {
-            if let Some(said) = self.decode().map_err(|error| TypeError::Misbehaved(error.into()))? {
-                return Ok(said);
+        let Self { stream, dialect, decoder, is_group } = self;
+        let GroupFormat::Transfork = dialect.group_format();
+        if !*is_group {
+            let stream_type = stream_type(stream, decoder).await?;
+            let kind = transfork::StreamKind::uni(dialect.version().spec(), stream_type);
+            if kind != Some(transfork::StreamKind::Group) {
+                return Ok(Said::Unknown(stream_type));
             }
-            match self.stream.read_chunk(CHUNK).await {
-                Ok(Some(chunk)) => self.decoder.push(chunk),
-                Ok(None) if !self.is_group => {
-                    return Err(TypeError::Misbehaved(PeerMisbehaved::EndedEarly("stream type")));
+            *is_group = true;
+        }
+        loop {
+            match decoder.next::<transfork::Group>() {
+                Ok(Some(transfork::Group { subscribe, sequence })) => {
+                    return Ok(Said::Group { subscribe_id: subscribe.0, sequence: sequence.0 });
                 }
+                Ok(None) => {}
+                Err(error) => return Err(TypeError::Misbehaved(error.into())),
+            }
+            match stream.read_chunk(CHUNK).await {
+                Ok(Some(chunk)) => decoder.push(chunk),
                 Ok(None) | Err(_) => return Err(TypeError::Gone),
             }
         }
-    }
-
-    fn decode(&mut self) -> Result<Option<Said>, DecodeError> {
-        let GroupFormat::Transfork = self.dialect.group_format();
-        if !self.is_group {
-            let Some(stream_type) = self.decoder.next_varint()? else { return Ok(None) };
-            let kind = transfork::StreamKind::uni(self.dialect.version().spec(), stream_type);
-            if kind != Some(transfork::StreamKind::Group) {
-                return Ok(Some(Said::Unknown(stream_type)));
-            }
-            self.is_group = true;
-        }
-        let group = self.decoder.next::<transfork::Group>()?;
-        Ok(group.map(|group| Said::Group { subscribe_id: group.subscribe.0, sequence: group.sequence.0 }))
     }
 
     pub(super) fn turned_out(mut self, said: Result<Said, TypeError>) -> Opened<R> {

@@ -5,7 +5,10 @@ use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
 use super::{egress::Rank, queue};
-use crate::{model::GroupSize, proto::SendOrder};
+use crate::{
+    model::{GroupSize, find},
+    proto::SendOrder,
+};
 
 /// A group stream that is open, or waits to be.
 #[derive(Debug)]
@@ -62,13 +65,7 @@ pub(super) struct LiveGroups(VecDeque<(u64, Live)>);
 impl LiveGroups {
     /// Where a group is, or would be.
     fn find(&self, sequence: u64) -> Result<usize, usize> {
-        match (self.0.front(), self.0.back()) {
-            (_, None) => Err(0),
-            (Some((first, _)), _) if *first == sequence => Ok(0),
-            (_, Some((last, _))) if *last < sequence => Err(self.0.len()),
-            (_, Some((last, _))) if *last == sequence => Ok(self.0.len() - 1),
-            _ => self.0.binary_search_by_key(&sequence, |(sequence, _)| *sequence),
-        }
+        find(&self.0, sequence, |(sequence, _)| *sequence)
     }
 
     pub(super) fn is_empty(&self) -> bool {

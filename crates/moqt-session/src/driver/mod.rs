@@ -521,11 +521,13 @@ impl<C: Connection> Driver<C> {
             return;
         }
         self.untyped += 1;
-        let (dialect, limits) = (self.dialect, self.limits.clone());
+        let patience = self.limits.first_message;
+        let mut decoder =
+            Box::new(StreamDecoder::new(self.dialect.version().spec(), self.limits.wire.clone()));
         self.spawn(async move {
-            let stream_type = control::stream_type(&mut streams.1, dialect, &limits.wire);
-            let typed = match tokio::time::timeout(limits.first_message, stream_type).await {
-                Ok(typed) => typed.map(|(stream_type, decoder)| (stream_type, Box::new(decoder))),
+            let stream_type = control::stream_type(&mut streams.1, &mut decoder);
+            let typed = match tokio::time::timeout(patience, stream_type).await {
+                Ok(typed) => typed.map(|stream_type| (stream_type, decoder)),
                 Err(_) => Err(TypeError::Misbehaved(PeerMisbehaved::TooSlow("stream type"))),
             };
             Done::Typed(streams, typed)

@@ -38,7 +38,7 @@ pub(super) struct Serving<S: SendStream> {
     /// Aborts the answering.
     answering: AbortHandle,
     /// The track, once the peer is answered and until it takes no new groups.
-    reading: Option<Reading>,
+    pub(super) reading: Option<Reading>,
     info: TrackInfo,
     accounts: Accounting,
     /// Group streams that are open, by group.
@@ -79,14 +79,6 @@ impl Lag {
 }
 
 impl<S: SendStream> Serving<S> {
-    pub(super) fn reads(&mut self, reading: Reading) {
-        self.reading = Some(reading);
-    }
-
-    pub(super) fn reading(&mut self) -> Option<&mut Reading> {
-        self.reading.as_mut()
-    }
-
     /// The oldest group of the trail and how it ended, once it has.
     pub(super) fn arrived(&mut self, dialect: &'static dyn Dialect) -> Option<(u64, Sent)> {
         let oldest = self.trail.front_mut()?;

@@ -82,7 +82,7 @@ impl<C: Connection> Driver<C> {
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
         let (called, bell) = (self.called.clone(), self.bell.waker().clone());
         let call = Arc::new(Call { request, called, rung: AtomicBool::new(false), bell });
-        serving.reads(Reading { track, waker: Arc::clone(&call).into(), call, due: None });
+        serving.reading = Some(Reading { track, waker: Arc::clone(&call).into(), call, due: None });
         self.track_called(request);
     }
 
@@ -118,7 +118,7 @@ impl<C: Connection> Driver<C> {
 
     fn reading(&mut self, request: RequestId) -> Option<&mut Reading> {
         match self.uses.get_mut(&request) {
-            Some(Use::Serving(serving)) => serving.reading(),
+            Some(Use::Serving(serving)) => serving.reading.as_mut(),
             _ => None,
         }
     }

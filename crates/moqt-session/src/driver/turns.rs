@@ -29,45 +29,46 @@ pub(super) async fn pause() {
 impl<C: Connection> Driver<C> {
     /// Waits for something to be done. Streams get their turn to write when nothing else is ready.
     pub(super) async fn next_done(&mut self) -> Option<Done<C>> {
+        let done = std::future::poll_fn(|task| self.poll_done(task)).await;
+        self.in_a_row += 1;
+        self.since_call = if matches!(done, Some(Done::TrackCalled(_))) { 0 } else { self.since_call + 1 };
+        done
+    }
+
+    fn poll_done(&mut self, task: &Context<'_>) -> Poll<Option<Done<C>>> {
         let Self { bell, called, happened, work, gate, in_a_row, since_call, .. } = self;
-        std::future::poll_fn(|task| {
-            let mut cx = Context::from_waker(bell.waker());
-            for _ in 0..ROUNDS {
-                let calls_first = *since_call >= OTHERS_FIRST;
-                if calls_first && let Some(request) = called.pop() {
-                    (*in_a_row, *since_call) = (*in_a_row + 1, 0);
-                    return Poll::Ready(Some(Done::TrackCalled(request)));
-                }
-                if let Some(done) = happened.pop() {
-                    (*in_a_row, *since_call) = (*in_a_row + 1, *since_call + 1);
-                    return Poll::Ready(Some(done));
-                }
-                if bell.is_heard() {
-                    match work.poll_next_unpin(&mut cx) {
-                        Poll::Pending if !happened.is_empty() => continue,
-                        Poll::Pending => {}
-                        Poll::Ready(done) => {
-                            // It may not have been the only one.
-                            bell.waker().wake_by_ref();
-                            (*in_a_row, *since_call) = (*in_a_row + 1, *since_call + 1);
-                            return Poll::Ready(done);
-                        }
+        let call = || called.pop().map(|request| Poll::Ready(Some(Done::TrackCalled(request))));
+        let mut cx = Context::from_waker(bell.waker());
+        for _ in 0..ROUNDS {
+            let calls_first = *since_call >= OTHERS_FIRST;
+            if calls_first && let Some(called) = call() {
+                return called;
+            }
+            if let Some(done) = happened.pop() {
+                return Poll::Ready(Some(done));
+            }
+            if bell.is_heard() {
+                match work.poll_next_unpin(&mut cx) {
+                    Poll::Pending if !happened.is_empty() => continue,
+                    Poll::Pending => {}
+                    done => {
+                        // It may not have been the only one.
+                        bell.waker().wake_by_ref();
+                        return done;
                     }
                 }
-                // Groups that are being sent have gone on.
-                if let Some(request) = called.pop() {
-                    (*in_a_row, *since_call) = (*in_a_row + 1, 0);
-                    return Poll::Ready(Some(Done::TrackCalled(request)));
-                }
-                if !gate.admit() && bell.may_sleep() {
-                    *in_a_row = 0;
-                    return Poll::Pending;
-                }
             }
-            // Something is woken all the time. Others have their turn.
-            task.waker().wake_by_ref();
-            Poll::Pending
-        })
-        .await
+            // Groups that are being sent have gone on.
+            if let Some(called) = call() {
+                return called;
+            }
+            if !gate.admit() && bell.may_sleep() {
+                *in_a_row = 0;
+                return Poll::Pending;
+            }
+        }
+        // Something is woken all the time. Others have their turn.
+        task.waker().wake_by_ref();
+        Poll::Pending
     }
 }

@@ -24,7 +24,7 @@ pub use frame::{FrameConsumer, FrameMeta, FrameProducer};
 pub use group::{GroupConsumer, GroupKey, GroupProducer};
 pub(crate) use group::{GroupSize, HeaderForm, Part, Pen, Preamble};
 pub use ordered::{OrderedGroups, OrderedItem};
-pub(crate) use ranges::Runs;
+pub(crate) use ranges::{Runs, find};
 pub(crate) use terms::Lifetime;
 pub use terms::{CreateGroupError, Retention, Start, TrackEvent, TrackInfo};
 pub(crate) use track::{Coverage, FeedState, Mending, Next, Notice, Preference, TrackSource};

@@ -1,8 +1,18 @@
 //! Sets of group numbers, as runs of neighbours.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use tokio::time::Instant;
+
+/// Where a number is in a queue in order, or would be. What comes and goes nearly in order is found at the ends.
+pub(crate) fn find<T>(queue: &VecDeque<T>, number: u64, of: impl Fn(&T) -> u64) -> Result<usize, usize> {
+    match (queue.front().map(&of), queue.back().map(&of)) {
+        (Some(first), _) if first == number => Ok(0),
+        (_, Some(last)) if last < number => Err(queue.len()),
+        (_, Some(last)) if last == number => Ok(queue.len() - 1),
+        _ => queue.binary_search_by_key(&number, of),
+    }
+}
 
 /// Numbers, as runs: one left out for ever costs one run, not all that come after it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::model::Runs;
+use crate::model::{Runs, find};
 
 /// What became of each group in the range of a subscription that is served.
 ///
@@ -51,11 +51,7 @@ impl Accounting {
 
     /// Where a group is among those under way, or would be.
     fn find(&self, group: u64) -> Result<usize, usize> {
-        match (self.under_way.front(), self.under_way.back()) {
-            (Some(&first), _) if first == group => Ok(0),
-            (_, Some(&last)) if last < group => Err(self.under_way.len()),
-            _ => self.under_way.binary_search(&group),
-        }
+        find(&self.under_way, group, |group| *group)
     }
 
     /// A group is under way no more; `false` if it was not.

@@ -304,7 +304,7 @@ impl GroupConsumer {
 
     /// Takes a whole group as it goes onto the wire, behind `preamble`, in one piece that all share who send it behind
     /// the same. `None` where it is not complete, not small, or not all to come yet, or goes out behind another one.
-    pub(crate) fn take_whole(&mut self, form: HeaderForm, preamble: &Preamble<'_>) -> Option<Bytes> {
+    pub(crate) fn take_whole(&mut self, form: HeaderForm, preamble: Preamble) -> Option<Bytes> {
         let Self { shared, at, sending, .. } = self;
         if at.frame > 0 || at.opened {
             return None;

@@ -14,12 +14,13 @@ pub(crate) struct HeaderForm {
     pub(crate) write: fn(&FrameMeta, &mut BytesMut),
 }
 
-/// What a group begins with on the wire, before its first frame.
-pub(crate) struct Preamble<'a> {
-    /// Two with the same key are the same, for one group.
+/// What groups begin with on the wire, before their first frames.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Preamble {
+    /// Of one group, two with the same key are the same.
     pub(crate) key: (Version, u64),
-    /// Writes it; `false` where it cannot be said.
-    pub(crate) write: &'a dyn Fn(&mut BytesMut) -> bool,
+    /// Writes that of the group of this number; `false` where it cannot be said.
+    pub(crate) write: fn((Version, u64), u64, &mut BytesMut) -> bool,
 }
 
 /// A group with less payload than this, and of no more frames, is brought into one piece before it is sent. To copy it
@@ -73,12 +74,7 @@ impl State {
 
 impl GroupShared {
     /// All of a small, complete group, behind the preamble of its first sender; `None` for those that have another one.
-    pub(super) fn whole(
-        &self,
-        state: &mut State,
-        form: HeaderForm,
-        preamble: &Preamble<'_>,
-    ) -> Option<Bytes> {
+    pub(super) fn whole(&self, state: &mut State, form: HeaderForm, preamble: Preamble) -> Option<Bytes> {
         if let Some(wire) = &state.wire
             && let Some((key, piece)) = &wire.whole
         {
@@ -88,13 +84,16 @@ impl GroupShared {
         if !small || self.read_once || !matches!(state.end, Some(Ok(()))) {
             return None;
         }
+        if state.frames.iter().any(|frame| frame.written < frame.meta.size) {
+            return None;
+        }
         let wire = state.wire.get_or_insert_with(|| Box::new(Wire::new(form)));
-        if wire.form != form.id || state.frames.iter().any(|frame| frame.written < frame.meta.size) {
+        if wire.form != form.id {
             return None;
         }
         let payload = usize::try_from(state.payload).ok()?;
         let mut out = BytesMut::with_capacity(payload + HEADERS);
-        if !(preamble.write)(&mut out) {
+        if !(preamble.write)(preamble.key, self.key.sequence, &mut out) {
             return None;
         }
         let mut places = [const { 0..0 }; WHOLE_FRAMES];

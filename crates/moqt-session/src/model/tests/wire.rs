@@ -10,11 +10,11 @@ const FORM: HeaderForm =
 const OTHER: HeaderForm = HeaderForm { id: 1, ..FORM };
 
 fn whole(reader: &mut GroupConsumer, form: HeaderForm, id: u64) -> Option<Bytes> {
-    let write = |out: &mut BytesMut| {
-        out.put_slice(b"begin");
+    let write = |_: (Version, u64), sequence: u64, out: &mut BytesMut| {
+        out.put_slice(format!("begin {sequence} ").as_bytes());
         true
     };
-    reader.take_whole(form, &Preamble { key: (Version::TRANSFORK_04, id), write: &write })
+    reader.take_whole(form, Preamble { key: (Version::TRANSFORK_04, id), write })
 }
 
 fn pieces(reader: &mut GroupConsumer, form: HeaderForm) -> Vec<u8> {
@@ -32,7 +32,7 @@ fn a_small_group_is_one_piece_for_all_that_begin_alike() {
     let (mut on, held) = (consume(), track.consume().held_bytes());
     assert_eq!(now_or_never(on.read_frame()).unwrap().unwrap().unwrap(), "ab");
     let piece = whole(&mut first, FORM, 7).unwrap();
-    assert_eq!(piece, b"begin\x02ab\x00\x03cde"[..]);
+    assert_eq!(piece, b"begin 0 \x02ab\x00\x03cde"[..]);
     assert!(first.is_finished());
     assert_eq!(whole(&mut first, FORM, 7), None, "it has been taken");
     let same = whole(&mut other, FORM, 7).unwrap();
