@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context as _, anyhow, bail};
 use moqt::{Client, Namespace, Scheme};
 use serde_json::{Value, json};
 use tokio::{
@@ -187,7 +187,11 @@ impl Bench {
     }
 
     /// Writes and reads, from the first frame to the last.
-    async fn flow(&mut self, publishers: Vec<Publisher>, reading: &mut JoinSet<()>) -> anyhow::Result<()> {
+    async fn flow(
+        &mut self,
+        mut publishers: Vec<Publisher>,
+        reading: &mut JoinSet<()>,
+    ) -> anyhow::Result<()> {
         let (duration, patience) = (self.args.knobs.duration, self.patience());
         if publishers.is_empty() {
             ui::notice("subscribed; waiting for the first frame");
@@ -218,7 +222,7 @@ impl Bench {
             }
             self.event("started").await?;
             let start = now();
-            write_all(&publishers, &self.shared, start, duration).await;
+            publishers = write_all(publishers, &self.shared, start, duration).await?;
             self.event("stopped").await?;
             let ended = async {
                 for publisher in &publishers {
@@ -279,17 +283,30 @@ impl Bench {
     }
 }
 
-async fn write_all(publishers: &[Publisher], shared: &Shared, start: Instant, duration: Duration) {
-    let mut waiting: Vec<_> = publishers
-        .iter()
-        .map(|publisher| Box::pin(publisher.write(&shared.shape, start, duration, &shared.begun)))
-        .collect();
-    // One task: what is due together is written together.
-    std::future::poll_fn(|cx| {
-        waiting.retain_mut(|writing| writing.as_mut().poll(cx).is_pending());
-        if waiting.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    })
-    .await;
+/// Writes all tracks in a task of its own: each frame wakes nothing else.
+async fn write_all(
+    publishers: Vec<Publisher>,
+    shared: &Arc<Shared>,
+    start: Instant,
+    duration: Duration,
+) -> anyhow::Result<Vec<Publisher>> {
+    let shared = Arc::clone(shared);
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        let mut waiting: Vec<_> = publishers
+            .iter()
+            .map(|publisher| Box::pin(publisher.write(&shared.shape, start, duration, &shared.begun)))
+            .collect();
+        // What is due together is written together.
+        std::future::poll_fn(|cx| {
+            waiting.retain_mut(|writing| writing.as_mut().poll(cx).is_pending());
+            if waiting.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
+        drop(waiting);
+        publishers
+    });
+    task.join_next().await.context("nobody writes")?.context("writing failed")
 }
 
 async fn drained(tasks: &mut JoinSet<()>) {
