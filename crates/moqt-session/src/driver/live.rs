@@ -1,12 +1,12 @@
 //! The groups of one subscription that are being sent, and their places among each other.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{egress::Rank, queue};
+use super::{egress::Rank, queue::ROOM};
 use crate::{
-    model::{GroupSize, find},
+    model::{GroupSize, Sorted},
     proto::SendOrder,
 };
 
@@ -58,89 +58,66 @@ impl Live {
     }
 }
 
-/// Group streams that are open, by number. They come and go nearly in order, so this is a queue.
+/// Group streams that are open, by number.
 #[derive(Debug, Default)]
-pub(super) struct LiveGroups(VecDeque<(u64, Live)>);
+pub(super) struct LiveGroups(Sorted<u64, Live>);
 
 impl LiveGroups {
-    /// Where a group is, or would be.
-    fn find(&self, sequence: u64) -> Result<usize, usize> {
-        find(&self.0, sequence, |(sequence, _)| *sequence)
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Whether there is a newer group than the oldest.
     pub(super) fn are_behind(&self) -> bool {
-        self.0.front().is_some_and(|(_, oldest)| oldest.superseded.is_some())
+        self.0.first().is_some_and(|(_, oldest)| oldest.superseded.is_some())
     }
 
     pub(super) fn contains(&self, sequence: u64) -> bool {
-        self.find(sequence).is_ok()
+        self.0.contains(sequence)
     }
 
     /// The number of the newest one.
     fn newest(&self) -> Option<u64> {
-        self.0.back().map(|(sequence, _)| *sequence)
+        self.0.last().map(|(sequence, _)| sequence)
     }
 
     pub(super) fn get_mut(&mut self, sequence: u64) -> Option<&mut Live> {
-        let at = self.find(sequence).ok()?;
-        self.0.get_mut(at).map(|(_, live)| live)
-    }
-
-    /// In the place of one of the same number.
-    fn insert(&mut self, sequence: u64, live: Live) {
-        match self.find(sequence) {
-            Ok(at) => {
-                if let Some((_, place)) = self.0.get_mut(at) {
-                    *place = live;
-                }
-            }
-            Err(at) => self.0.insert(at, (sequence, live)),
-        }
+        self.0.get_mut(sequence)
     }
 
     pub(super) fn remove(&mut self, sequence: u64) -> Option<Live> {
-        match self.find(sequence).ok()? {
-            0 => queue::pop(&mut self.0),
-            at => self.0.remove(at),
-        }
-        .map(|(_, live)| live)
+        self.0.remove(sequence)
     }
 
     /// All, the oldest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Live)> {
-        self.0.iter().map(|(sequence, live)| (*sequence, live))
+        self.0.iter()
     }
 
     /// Those from this number on.
     pub(super) fn from(&self, sequence: u64) -> impl Iterator<Item = (u64, &Live)> {
-        let at = self.find(sequence).unwrap_or_else(|at| at);
-        self.0.range(at..).map(|(sequence, live)| (*sequence, live))
+        self.0.from(sequence)
     }
 
     /// One more is about to be sent: those below it are not the newest any more.
     pub(super) fn begin(&mut self, sequence: u64, mut live: Live) {
         let at = live.begun;
-        let end = self.find(sequence).unwrap_or_else(|at| at);
-        self.0.range_mut(..end).for_each(|(_, live)| live.supersede(at));
+        self.0.below_mut(sequence).for_each(|(_, live)| live.supersede(at));
         live.superseded = self.newest().is_some_and(|newest| newest > sequence).then_some(at);
-        self.insert(sequence, live);
+        // In the place of one of the same number.
+        self.0.insert(sequence, live);
     }
 
     /// Keeps no room for what was once much.
     pub(super) fn shrink(&mut self) {
-        queue::shrink(&mut self.0);
+        self.0.shrink_to(ROOM);
     }
 
     /// Gives each its place among the others, on the level of `order`.
     pub(super) fn rank(&mut self, order: &SendOrder) {
         // What stands at this place has so much payload.
         let (mut place, mut together) = (SendOrder::FIRST, None);
-        let next = |(_, live): &mut (u64, Live)| {
+        let next = |live: &mut Live| {
             if order.descending && live.almost_out {
                 return live.rank.set(order.rank(SendOrder::ALMOST_OUT));
             }
@@ -155,9 +132,9 @@ impl LiveGroups {
             live.rank.set(order.rank(place));
         };
         if order.descending {
-            self.0.iter_mut().rev().for_each(next);
+            self.0.values_mut().rev().for_each(next);
         } else {
-            self.0.iter_mut().for_each(next);
+            self.0.values_mut().for_each(next);
         }
     }
 }
@@ -190,7 +167,7 @@ mod tests {
             }
             let (rank, reader) = (Rank::default(), track.consume().group(sequence).unwrap());
             ranks.push(rank.clone());
-            live.insert(sequence, Live::new(rank, reader.size(), now()));
+            live.0.insert(sequence, Live::new(rank, reader.size(), now()));
         }
         live.rank(&order(how));
         let first = order(how).rank(SendOrder::FIRST);
@@ -240,7 +217,7 @@ mod tests {
                     Step::Insert(sequence) => {
                         let rank = Rank::default();
                         rank.set(at);
-                        live.insert(sequence, Live::new(rank, size.clone(), now()));
+                        live.0.insert(sequence, Live::new(rank, size.clone(), now()));
                         model.insert(sequence, at);
                     }
                     Step::Remove(sequence) => {

@@ -8,7 +8,7 @@ use std::{
 use super::done::Done;
 
 /// Room that is kept for what comes next.
-const ROOM: usize = 4;
+pub(super) const ROOM: usize = 4;
 
 /// What others hand to the driver, in order; clones are the same queue. A future that ends with each group would be made
 /// anew for each. The driver empties it before it waits; so little stays, and nothing is allocated for a group.

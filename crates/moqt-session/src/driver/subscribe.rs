@@ -1,6 +1,6 @@
 //! The subscriber's half: our subscriptions, watches and questions, and the groups they bring.
 
-use std::{cmp::Reverse, collections::BTreeSet, sync::Arc};
+use std::{cmp::Reverse, sync::Arc};
 
 use futures_util::FutureExt as _;
 use moqt_transport::{Connection, RecvStream as _};
@@ -12,7 +12,8 @@ use super::{Done, Driver, Use, ingest};
 use crate::{
     error::{PeerMisbehaved, Reason, RequestError, TrackError},
     model::{
-        AnnounceProducer, Announced, CreateGroupError, Retention, Start, TrackConsumer, TrackSource, now,
+        AnnounceProducer, Announced, CreateGroupError, Retention, Sorted, Start, TrackConsumer, TrackSource,
+        now,
     },
     proto::{Gap, Info, Refused, RequestId, SendOrder, Subscribe},
     session::{Caller, Command, Granted, Into, Reply},
@@ -31,11 +32,11 @@ pub(super) struct Wish {
     rank: (Priority, GroupOrder),
     /// Groups that have begun to arrive, and those of them whose streams are open.
     groups: u64,
-    open: BTreeSet<u64>,
+    open: Sorted<u64, ()>,
     /// The range as updates have narrowed it.
     wanted: (Option<u64>, Option<u64>),
     /// Groups that have begun and are neither whole nor named by a gap; kept while the range has an end.
-    unfinished: BTreeSet<u64>,
+    unfinished: Sorted<u64, ()>,
     /// Whether somebody waits for what is missing to be too old.
     settling: bool,
     /// Taken when the answer comes; the consumer keeps the track in use until then.
@@ -59,16 +60,20 @@ impl Wish {
     /// The group that matters least, of those that are open and perhaps one more.
     fn least(&self, more: Option<u64>) -> Option<SendOrder> {
         // In order of their numbers, one end or the other.
-        let ends = [self.open.first().copied(), self.open.last().copied(), more];
-        ends.into_iter().flatten().map(|sequence| self.order(sequence)).min_by(SendOrder::within)
+        let ends = [self.open.first(), self.open.last()].map(|end| end.map(|(sequence, ())| sequence));
+        ends.into_iter()
+            .chain([more])
+            .flatten()
+            .map(|sequence| self.order(sequence))
+            .min_by(SendOrder::within)
     }
 
     /// A group has begun; `most` that do not end well are kept in mind.
     fn began(&mut self, sequence: u64, most: usize) {
         self.groups += 1;
-        self.open.insert(sequence);
+        self.open.insert(sequence, ());
         if self.wanted.1.is_some() {
-            self.unfinished.insert(sequence);
+            self.unfinished.insert(sequence, ());
             if self.unfinished.len() > most {
                 // It is for the publisher alone to say when this range is through.
                 self.wanted = (None, None);
@@ -203,9 +208,9 @@ impl<C: Connection> Driver<C> {
             last,
             rank,
             groups: 0,
-            open: BTreeSet::new(),
+            open: Sorted::default(),
             wanted: (first, last),
-            unfinished: BTreeSet::new(),
+            unfinished: Sorted::default(),
             settling: false,
             pending: Some((reply, consumer)),
         };
@@ -275,7 +280,7 @@ impl<C: Connection> Driver<C> {
         let reason = self.dialect.reason(gap.code);
         debug!(request = request.0, first = gap.first, last = gap.last, %reason, "gap");
         wish.track.gap(gap.first, gap.last, reason);
-        wish.unfinished.retain(|group| !(gap.first..=gap.last).contains(group));
+        wish.unfinished.retain(|group, ()| !(gap.first..=gap.last).contains(&group));
         self.finish_if_complete(request);
     }
 
@@ -308,9 +313,9 @@ impl<C: Connection> Driver<C> {
     pub(super) fn ingested(&mut self, request: RequestId, sequence: u64, whole: bool) {
         self.groups_in = self.groups_in.saturating_sub(1);
         let Some(Use::Wish(wish) | Use::Late(wish)) = self.uses.get_mut(&request) else { return };
-        wish.open.remove(&sequence);
+        wish.open.remove(sequence);
         if whole {
-            wish.unfinished.remove(&sequence);
+            wish.unfinished.remove(sequence);
             self.finish_if_complete(request);
         }
     }
@@ -511,7 +516,7 @@ impl<C: Connection> Driver<C> {
         let _ = self.too_many_groups();
         debug!(request = request.0, group = least, "stopped to make room");
         if let Some(Use::Wish(wish) | Use::Late(wish)) = self.uses.get_mut(&request) {
-            wish.open.remove(&least);
+            wish.open.remove(least);
             wish.track.give_up(least, Reason::TooMany);
         }
         true

@@ -9,7 +9,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -204,6 +204,7 @@ impl CacheBudget {
             id,
             held: AtomicU64::new(0),
             key: AtomicU64::new(0),
+            spare: AtomicBool::new(false),
             orphans: Mutex::default(),
         })
     }
@@ -253,6 +254,9 @@ impl Accounts {
         let (before, was_spare) = (entry.key, entry.spare);
         change(entry);
         let (key, spare) = (entry.key, entry.spare);
+        if (key, spare) == (before, was_spare) {
+            return;
+        }
         if key != before {
             self.all.remove(&(before, id));
             self.all.insert((key, id));
@@ -273,6 +277,8 @@ pub(super) struct Account {
     held: AtomicU64,
     /// Under what it is sorted in.
     key: AtomicU64,
+    /// Whether it is sorted in as one that has more than its newest group.
+    spare: AtomicBool,
     /// Groups that are read or written though their track is gone.
     orphans: Mutex<Vec<Weak<GroupShared>>>,
 }
@@ -344,8 +350,11 @@ impl Account {
 
     /// Whether there is more than the newest group. Called under the lock of the track.
     pub(super) fn has_spare(&self, spare: bool) {
-        if self.budget.shared.limit != u64::MAX {
-            self.budget.shared.accounts().change(self.id, |entry| entry.spare = spare);
+        if self.budget.shared.limit != u64::MAX && self.spare.load(Ordering::Relaxed) != spare {
+            self.budget.shared.accounts().change(self.id, |entry| {
+                entry.spare = spare;
+                self.spare.store(spare, Ordering::Relaxed);
+            });
         }
     }
 

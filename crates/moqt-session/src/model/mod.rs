@@ -10,6 +10,7 @@ mod frame;
 mod group;
 mod ordered;
 mod ranges;
+mod sorted;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,8 @@ pub use frame::{FrameConsumer, FrameMeta, FrameProducer};
 pub use group::{GroupConsumer, GroupKey, GroupProducer};
 pub(crate) use group::{GroupSize, HeaderForm, Part, Pen, Preamble};
 pub use ordered::{OrderedGroups, OrderedItem};
-pub(crate) use ranges::{Runs, find};
+pub(crate) use ranges::Runs;
+pub(crate) use sorted::Sorted;
 pub(crate) use terms::Lifetime;
 pub use terms::{CreateGroupError, Retention, Start, TrackEvent, TrackInfo};
 pub(crate) use track::{Coverage, FeedState, Mending, Next, Notice, Preference, TrackSource};

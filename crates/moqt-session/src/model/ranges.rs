@@ -1,18 +1,8 @@
 //! Sets of group numbers, as runs of neighbours.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use tokio::time::Instant;
-
-/// Where a number is in a queue in order, or would be. What comes and goes nearly in order is found at the ends.
-pub(crate) fn find<T>(queue: &VecDeque<T>, number: u64, of: impl Fn(&T) -> u64) -> Result<usize, usize> {
-    match (queue.front().map(&of), queue.back().map(&of)) {
-        (Some(first), _) if first == number => Ok(0),
-        (_, Some(last)) if last < number => Err(queue.len()),
-        (_, Some(last)) if last == number => Ok(queue.len() - 1),
-        _ => queue.binary_search_by_key(&number, of),
-    }
-}
 
 /// Numbers, as runs: one left out for ever costs one run, not all that come after it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -174,6 +164,12 @@ impl Holes {
         self.highest = self.highest.max(Some(last));
     }
 
+    /// Whether a number is settled.
+    pub(super) fn is_settled(&self, number: u64) -> bool {
+        let hole = || self.open.range(..=number).next_back();
+        self.highest >= Some(number) && hole().is_none_or(|(_, &(last, _))| last < number)
+    }
+
     /// Settles the lowest hole, if `when` says so of its last number and its beginning.
     pub(super) fn give_up(&mut self, when: impl FnOnce(u64, Instant) -> bool) -> Option<(u64, u64)> {
         let (&first, &(last, since)) = self.open.first_key_value()?;
@@ -266,6 +262,7 @@ mod tests {
             let found: Vec<u64> = holes.within(first, last).into_iter().flat_map(|(first, last)| first..=last).collect();
             let expected: Vec<u64> = absent.iter().copied().filter(|number| (first..=last).contains(number)).collect();
             prop_assert_eq!(found, expected);
+            prop_assert_eq!(holes.is_settled(first), model.contains(&first));
         }
     }
 

@@ -7,7 +7,7 @@ mod reader;
 mod source;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::Poll,
 };
@@ -21,6 +21,7 @@ use super::{
     clock::now,
     group::{GroupKey, GroupProducer, GroupShared},
     ranges::{Holes, Runs},
+    sorted::Sorted,
     terms::{CreateGroupError, Retention, Start, TrackInfo},
     wait::{WaitList, Waiting, wake_unlocked},
 };
@@ -99,17 +100,17 @@ struct Running {
 struct State {
     info: TrackInfo,
     /// Groups that are held, and gaps that became known of late, by their places in the order of arrival.
-    arrivals: BTreeMap<u64, Arc<GroupShared>>,
-    gaps: BTreeMap<u64, Gap>,
+    arrivals: Sorted<u64, Arc<GroupShared>>,
+    gaps: Sorted<u64, Gap>,
     /// The place of what comes next.
     next: u64,
     /// Something was dropped before this place: readers that stand there have missed it.
     trimmed: u64,
-    groups: BTreeMap<u64, Held>,
+    groups: Sorted<u64, Held>,
     /// Groups that have not been seen to end, by their places.
     running: Vec<Running>,
     /// Since when those that have ended age, and their places.
-    ages: BTreeSet<(Instant, u64)>,
+    ages: Sorted<(Instant, u64), ()>,
     holes: Holes,
     /// Highest number of a group.
     latest: Option<u64>,
@@ -139,7 +140,7 @@ impl State {
 
     /// Groups that no gap names.
     fn held(&self, first: u64, last: u64) -> impl Iterator<Item = u64> {
-        self.groups.range(first..=last).filter(|(_, held)| !held.given_up).map(|(&sequence, _)| sequence)
+        self.groups.range(first..=last).filter(|(_, held)| !held.given_up).map(|(sequence, _)| sequence)
     }
 
     /// Which of those that have not been seen to end stands at `place`.
@@ -172,7 +173,7 @@ impl State {
         for held in self.held(floor, highest) {
             accounted.insert(held, held);
         }
-        for gap in self.gaps.range(place..).map(|(_, gap)| gap) {
+        for (_, gap) in self.gaps.from(place) {
             accounted.insert(gap.first, gap.last);
         }
         accounted.missing(floor, highest)
@@ -231,14 +232,14 @@ impl TrackShared {
             Arc::downgrade(self),
         );
         let at = now();
-        let given_up = state.holes.within(sequence, sequence).is_empty();
+        let given_up = state.holes.is_settled(sequence);
         let place = state.place();
         state.groups.insert(sequence, Held { group: Arc::clone(&group), place, given_up });
         state.holes.settle(sequence, sequence, at);
         if state.latest < Some(sequence) {
             // The one before it may stand still from now on.
             let before =
-                state.latest.replace(sequence).and_then(|before| state.groups.get(&before)?.place.into());
+                state.latest.replace(sequence).and_then(|before| state.groups.get(before)?.place.into());
             if let Some(index) = before.and_then(|place| state.running(place))
                 && let Some(before) = state.running.get_mut(index)
             {
@@ -270,10 +271,10 @@ impl TrackShared {
         self.give_up(state, now, |_, _| false);
         let old = |at| now.saturating_duration_since(at) > self.retention.max_age;
         // A reader that was not quick enough to see a gap between two groups still learns of it.
-        while let Some((&place, gap)) = state.gaps.first_key_value()
+        while let Some((place, gap)) = state.gaps.first()
             && (old(gap.at) || state.gaps.len() > self.retention.max_groups.max(1))
         {
-            state.gaps.remove(&place);
+            state.gaps.remove(place);
             state.trimmed = state.trimmed.max(place + 1);
         }
         while state.groups.len() > self.retention.max_groups || self.account.held() > self.retention.max_bytes
@@ -294,10 +295,10 @@ impl TrackShared {
         let mut stuck = Vec::new();
         state.running.retain_mut(|Running { place, had, since }| {
             let place = *place;
-            let Some(group) = state.arrivals.get(&place) else { return false };
+            let Some(group) = state.arrivals.get(place) else { return false };
             match group.progress() {
                 Ok(ended) => {
-                    state.ages.insert((ended, place));
+                    state.ages.insert((ended, place), ());
                     return false;
                 }
                 Err(has) if has != *had || Some(group.sequence()) == state.latest => {
@@ -309,10 +310,9 @@ impl TrackShared {
             true
         });
         stuck.into_iter().for_each(|place| self.drop_place(state, place));
-        let newest = state.latest.and_then(|latest| state.groups.get(&latest)).map(|held| held.place);
-        while let Some(&(at, place)) = state.ages.iter().find(|(_, place)| Some(*place) != newest)
-            && old(at)
-        {
+        let newest = state.latest.and_then(|latest| state.groups.get(latest)).map(|held| held.place);
+        let oldest = |state: &State| state.ages.keys().find(|(_, place)| Some(*place) != newest);
+        while let Some((_, place)) = oldest(state).filter(|(at, _)| old(*at)) {
             self.drop_place(state, place);
         }
     }
@@ -324,7 +324,7 @@ impl TrackShared {
             .arrivals
             .iter()
             .find(|(_, group)| newest_too || Some(group.sequence()) != state.latest)
-            .map(|(&place, _)| place);
+            .map(|(place, _)| place);
         if let Some(place) = place {
             self.drop_place(state, place);
         }
@@ -335,21 +335,21 @@ impl TrackShared {
     /// Drops a group that has been read.
     pub(super) fn forget(&self, sequence: u64) {
         let mut state = self.lock();
-        if let Some(place) = state.groups.get(&sequence).map(|held| held.place) {
+        if let Some(place) = state.groups.get(sequence).map(|held| held.place) {
             self.drop_place(&mut state, place);
             self.account.has_spare(state.arrivals.len() > 1);
         }
     }
 
     fn drop_place(&self, state: &mut State, place: u64) {
-        let Some(group) = state.arrivals.remove(&place) else { return };
+        let Some(group) = state.arrivals.remove(place) else { return };
         if let Some(at) = state.running(place) {
             state.running.remove(at);
         }
         if let Ok(ended) = group.progress() {
-            state.ages.remove(&(ended, place));
+            state.ages.remove((ended, place));
         }
-        state.groups.remove(&group.sequence());
+        state.groups.remove(group.sequence());
         state.trimmed = state.trimmed.max(place + 1);
         group.expire();
     }
@@ -448,13 +448,13 @@ impl TrackProducer {
             account: budget.open(),
             state: Mutex::new(State {
                 info,
-                arrivals: BTreeMap::new(),
-                gaps: BTreeMap::new(),
+                arrivals: Sorted::default(),
+                gaps: Sorted::default(),
                 next: 0,
                 trimmed: 0,
-                groups: BTreeMap::new(),
+                groups: Sorted::default(),
                 running: Vec::new(),
-                ages: BTreeSet::new(),
+                ages: Sorted::default(),
                 holes: Holes::default(),
                 latest: None,
                 told: None,
@@ -517,9 +517,8 @@ impl TrackProducer {
             return Err(CreateGroupError::Ended);
         }
         // Where what was read is gone, its number still tells.
-        let was_here =
-            || self.shared.retention.read_once && state.holes.within(sequence, sequence).is_empty();
-        if state.groups.contains_key(&sequence) || was_here() {
+        let was_here = || self.shared.retention.read_once && state.holes.is_settled(sequence);
+        if state.groups.contains(sequence) || was_here() {
             return Err(CreateGroupError::Duplicate(sequence));
         }
         let group = GroupProducer::new(self.shared.insert(&mut state, sequence));
@@ -541,7 +540,7 @@ impl TrackProducer {
         for (first, last) in state.holes.within(first, last) {
             new.insert(first, last);
         }
-        for (&sequence, held) in state.groups.range_mut(first..=last).filter(|(_, held)| !held.given_up) {
+        for (sequence, held) in state.groups.range_mut(first..=last).filter(|(_, held)| !held.given_up) {
             // A peer whose stream was read to its end may not have heard of it, and give the group up: then it is
             // here all the same. One that is still read ends, so that it is not whole after all.
             if self.shared.feed.is_peer() && !held.group.give_up(reason) {
@@ -623,7 +622,7 @@ impl TrackProducer {
 
     /// Gives up a group that has not come whole.
     pub(crate) fn give_up(&self, sequence: u64, reason: Reason) {
-        if let Some(held) = self.shared.lock().groups.get(&sequence) {
+        if let Some(held) = self.shared.lock().groups.get(sequence) {
             held.group.give_up(reason);
         }
     }

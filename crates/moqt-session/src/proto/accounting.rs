@@ -1,8 +1,6 @@
 //! Accounts for the groups of a subscription: each one of its range is delivered or reported, once.
 
-use std::collections::VecDeque;
-
-use crate::model::{Runs, find};
+use crate::model::{Runs, Sorted};
 
 /// What became of each group in the range of a subscription that is served.
 ///
@@ -16,8 +14,8 @@ pub(crate) struct Accounting {
     last: Option<u64>,
     /// The lowest group that was sent: where the range begins as long as nothing else says it.
     lowest: Option<u64>,
-    /// In order. They come and go nearly so, and are few where the peer keeps up.
-    under_way: VecDeque<u64>,
+    /// Few where the peer keeps up.
+    under_way: Sorted<u64, ()>,
     settled: Runs,
 }
 
@@ -31,7 +29,7 @@ impl Accounting {
     /// they are [given up](Self::given_up).
     pub(crate) fn narrow(&mut self, first: Option<u64>, last: Option<u64>) -> Vec<u64> {
         (self.first, self.last) = (first.or(self.first), last.or(self.last));
-        self.under_way.iter().copied().filter(|&group| !self.wants(group)).collect()
+        self.under_way.keys().filter(|&group| !self.wants(group)).collect()
     }
 
     fn wants(&self, group: u64) -> bool {
@@ -40,23 +38,16 @@ impl Accounting {
 
     /// A group is about to be sent. `false` if it may not be: it lies outside, or began or was settled before.
     pub(crate) fn begin(&mut self, group: u64) -> bool {
-        if !self.wants(group) || self.settled.contains(group) {
+        if !self.wants(group) || self.settled.contains(group) || self.under_way.insert(group, ()).is_some() {
             return false;
         }
-        let Err(at) = self.find(group) else { return false };
-        self.under_way.insert(at, group);
         self.lowest = Some(self.lowest.map_or(group, |lowest| lowest.min(group)));
         true
     }
 
-    /// Where a group is among those under way, or would be.
-    fn find(&self, group: u64) -> Result<usize, usize> {
-        find(&self.under_way, group, |group| *group)
-    }
-
     /// A group is under way no more; `false` if it was not.
     fn settle(&mut self, group: u64) -> bool {
-        self.find(group).is_ok_and(|at| self.under_way.remove(at).is_some())
+        self.under_way.remove(group).is_some()
     }
 
     /// The peer has all of a group.
@@ -82,8 +73,7 @@ impl Accounting {
         }
         let mut report = Vec::new();
         for (mut from, to) in self.settled.missing(first, last) {
-            let at = self.find(from).unwrap_or_else(|at| at);
-            for &group in self.under_way.range(at..).take_while(|group| **group <= to) {
+            for (group, ()) in self.under_way.range(from..=to) {
                 if from < group {
                     report.push((from, group - 1));
                 }

@@ -129,7 +129,7 @@ impl TrackShared {
         for (first, last) in state.holes.within(first, last) {
             new.insert(first, last);
         }
-        for (&sequence, held) in state.groups.range_mut(first..=last).filter(|(_, held)| !held.given_up) {
+        for (sequence, held) in state.groups.range_mut(first..=last).filter(|(_, held)| !held.given_up) {
             if held.group.give_up_unwritten(reason) {
                 held.given_up = true;
                 new.insert(sequence, sequence);
@@ -221,7 +221,7 @@ impl TrackShared {
 
     fn give_up_begun(&self, state: &mut State, reason: Reason) {
         let cut: Vec<u64> =
-            state.groups.iter().filter(|(_, held)| held.group.is_cut()).map(|(&at, _)| at).collect();
+            state.groups.iter().filter(|(_, held)| held.group.is_cut()).map(|(at, _)| at).collect();
         for sequence in cut {
             self.give_up_range(state, sequence, sequence, reason);
         }
@@ -318,8 +318,8 @@ impl MergedTrack {
         let Some(highest) = state.holes.highest() else { return state.sources.floor };
         let floor = state.sources.floor.unwrap_or(0);
         let hole = state.holes.within(floor, highest).first().map(|&(first, _)| first);
-        let mut begun = state.groups.range(floor..);
-        let open = begun.find(|(_, held)| held.group.is_open()).map(|(&sequence, _)| sequence);
+        let mut begun = state.groups.from(floor);
+        let open = begun.find(|(_, held)| held.group.is_open()).map(|(sequence, _)| sequence);
         hole.into_iter().chain(open).min().or(Some(highest.saturating_add(1)))
     }
 
@@ -327,7 +327,7 @@ impl MergedTrack {
     #[must_use]
     pub fn cut_groups(&self) -> Vec<u64> {
         let state = self.lock();
-        state.groups.iter().filter(|(_, held)| held.group.is_cut()).map(|(&sequence, _)| sequence).collect()
+        state.groups.iter().filter(|(_, held)| held.group.is_cut()).map(|(sequence, _)| sequence).collect()
     }
 
     /// Waits until no reader is left. Cancel safe.
@@ -401,7 +401,7 @@ impl MergedTrack {
             return None;
         }
         let id = state.sources.id();
-        let (pen, frame) = match state.groups.get(&sequence) {
+        let (pen, frame) = match state.groups.get(sequence) {
             Some(held) => Pen::resume(&held.group, id)?,
             None if state.holes.within(sequence, sequence).is_empty() => return None,
             None => {

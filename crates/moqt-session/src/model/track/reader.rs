@@ -136,7 +136,7 @@ impl TrackConsumer {
     /// A reader of one group that the track still holds.
     #[must_use]
     pub fn group(&self, sequence: u64) -> Option<GroupConsumer> {
-        self.shared.lock().groups.get(&sequence).map(|held| GroupConsumer::new(Arc::clone(&held.group)))
+        self.shared.lock().groups.get(sequence).map(|held| GroupConsumer::new(Arc::clone(&held.group)))
     }
 
     /// Waits for the next group and skips gaps. `None` once the track is complete.
@@ -312,12 +312,10 @@ impl Cursor {
             if self.next >= state.next {
                 return None;
             }
-            // Mostly the newest group stands at the next place.
-            let newest = state.arrivals.last_key_value().filter(|(place, _)| **place == self.next);
-            let group = newest.or_else(|| state.arrivals.range(self.next..).next());
-            let gap = state.gaps.range(self.next..).next().map(|(&place, gap)| (place, *gap));
+            let group = state.arrivals.from(self.next).next();
+            let gap = state.gaps.from(self.next).next().map(|(place, gap)| (place, *gap));
             match (group, gap) {
-                (Some((&place, group)), gap) if gap.is_none_or(|(gap, _)| place < gap) => {
+                (Some((place, group)), gap) if gap.is_none_or(|(gap, _)| place < gap) => {
                     self.next = place + 1;
                     let sequence = group.sequence();
                     if self.start.is_some_and(|start| sequence < start)

@@ -57,8 +57,8 @@ impl Coverage {
         std::future::poll_fn(|cx| {
             let mut state = self.shared.lock();
             let State { end, sources, groups, .. } = &*state;
-            let lacks = |(sequence, held): (&u64, &Held)| {
-                sources.is_declined(self.id, *sequence) && held.group.is_open()
+            let lacks = |(sequence, held): (u64, &Held)| {
+                sources.is_declined(self.id, sequence) && held.group.is_open()
             };
             if end.is_some() || !groups.iter().any(lacks) {
                 return Poll::Ready(());
@@ -141,10 +141,10 @@ impl TrackSource {
             return duplicate;
         }
         let mut joined = true;
-        let group = match state.groups.get(&sequence) {
+        let group = match state.groups.get(sequence) {
             Some(held) => Arc::clone(&held.group),
             // It was here, or given up.
-            None if state.holes.within(sequence, sequence).is_empty() => return duplicate,
+            None if state.holes.is_settled(sequence) => return duplicate,
             None => {
                 state.sources.brought(sequence);
                 joined = false;
