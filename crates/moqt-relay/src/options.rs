@@ -77,7 +77,7 @@ impl Options {
             http_beside: false,
             page: false,
             // Who only subscribes opens none.
-            transport: TransportOptions { unexpected_uni_streams: Some(64), ..TransportOptions::default() },
+            transport: TransportOptions { unexpected_uni_streams: Some(32), ..TransportOptions::default() },
             session: SessionConfig::default(),
             retention: Retention::default(),
             cache_bytes: cache_share(),

@@ -65,6 +65,7 @@ impl Connection for QuicConnection {
 
     async fn accept_bi(&self) -> Result<(QuicSendStream, QuicRecvStream), ConnectionError> {
         let (send, recv) = self.quic.accept_bi().await?;
+        self.room.bidi_opened();
         Ok((self.sender(send), QuicRecvStream::new(recv)))
     }
 

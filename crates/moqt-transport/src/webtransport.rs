@@ -149,7 +149,8 @@ impl Connection for WebTransportConnection {
     }
 
     async fn accept_bi(&self) -> Result<(WebTransportSendStream, WebTransportRecvStream), ConnectionError> {
-        let (send, recv, ahead) = self.0.next_bidi().await?;
+        // In a box: whoever waits for a request keeps room for it all the while.
+        let (send, recv, ahead) = Box::pin(self.0.next_bidi()).await?;
         Ok((self.sender(send, Bytes::new()), self.receiver(recv, ahead)))
     }
 

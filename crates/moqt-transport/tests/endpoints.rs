@@ -402,6 +402,57 @@ async fn a_peer_of_whom_no_streams_are_expected_may_open_few() {
     }
 }
 
+#[tokio::test]
+async fn a_peer_that_uses_the_requests_it_may_open_may_open_more_up_to_the_limit() {
+    const MOST: usize = 300;
+    let net = Net::new(TransportOptions { max_bidi_streams: MOST as u32, ..TransportOptions::default() });
+    let connections = [
+        net.quic().await,
+        #[cfg(feature = "webtransport")]
+        net.webtransport().await,
+    ];
+    for (client, server) in connections {
+        let carrier = client.carrier();
+        let mut open = Vec::new();
+        // Nobody sees them yet.
+        let mut next = Box::pin(client.open_bi());
+        while let Ok(stream) = tokio::time::timeout(Duration::from_millis(50), &mut next).await {
+            open.push(stream.unwrap());
+            next = Box::pin(client.open_bi());
+        }
+        assert!((62..=64).contains(&open.len()), "{carrier:?}: {}", open.len());
+        for (send, _) in &mut open {
+            send.write_all(Bytes::from_static(b"x")).await.unwrap();
+        }
+        let mut seen = Vec::new();
+        let accepting = async {
+            loop {
+                seen.push(server.accept_bi().await.unwrap());
+            }
+        };
+        let opening = async {
+            open.push(next.await.unwrap());
+            // HTTP/3 takes one itself.
+            let most = MOST - usize::from(carrier == Carrier::WebTransport);
+            while open.len() < most {
+                let (mut send, recv) = client.open_bi().await.unwrap();
+                send.write_all(Bytes::from_static(b"x")).await.unwrap();
+                open.push((send, recv));
+            }
+            let beyond = tokio::time::timeout(Duration::from_millis(50), client.open_bi());
+            assert!(beyond.await.is_err(), "{carrier:?}");
+        };
+        let enough = async {
+            tokio::select! {
+                () = accepting => {}
+                () = opening => {}
+            }
+        };
+        tokio::time::timeout(TIMEOUT, enough).await.unwrap();
+        assert!(seen.len() > 64, "{carrier:?}: {}", seen.len());
+    }
+}
+
 #[test]
 fn buffers_are_short_of_what_they_are_smaller_than() {
     let buffers = SocketBuffers { send: 3000, receive: 2000 };

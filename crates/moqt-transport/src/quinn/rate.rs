@@ -125,6 +125,8 @@ pub(crate) struct Path {
     pub(crate) most: u64,
     /// Streams that the peer may have open once some are expected.
     pub(crate) uni_streams: u32,
+    /// The same of bidirectional ones, once it makes use of them.
+    pub(crate) bidi_streams: u32,
 }
 
 /// A congestion controller, and the rate beside it.
@@ -286,8 +288,9 @@ pub(crate) struct Measure<F> {
     pub(crate) factory: Arc<F>,
     /// The most that the send window may become, in bytes.
     pub(crate) send_window: u64,
-    /// Streams that the peer may have open once some are expected.
+    /// Streams that the peer may have open once some are expected, and once it makes use of them.
     pub(crate) uni_streams: u32,
+    pub(crate) bidi_streams: u32,
     /// Whether the controllers only know loss, and are better kept from filling queues.
     pub(crate) by_loss: bool,
 }
@@ -295,8 +298,8 @@ pub(crate) struct Measure<F> {
 impl<F: ControllerFactory + Send + Sync + 'static> ControllerFactory for Measure<F> {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
         let inner = Arc::clone(&self.factory).build(now, current_mtu);
-        let (most, uni_streams) = (self.send_window, self.uni_streams);
-        let path = Arc::new(Path { window: inner.window().into(), most, uni_streams });
+        let Self { send_window: most, uni_streams, bidi_streams, .. } = *self;
+        let path = Arc::new(Path { window: inner.window().into(), most, uni_streams, bidi_streams });
         Box::new(Measured::new(inner, self.by_loss, path))
     }
 }
@@ -447,7 +450,8 @@ mod tests {
     #[test]
     fn a_measured_controller_is_the_one_inside() {
         let factory = Arc::new(quinn::congestion::CubicConfig::default());
-        let factory = Arc::new(Measure { factory, send_window: 1, uni_streams: 1, by_loss: true });
+        let factory =
+            Arc::new(Measure { factory, send_window: 1, uni_streams: 1, bidi_streams: 1, by_loss: true });
         #[expect(clippy::disallowed_methods, reason = "any point in time will do")]
         let mut controller = factory.build(Instant::now(), 1200);
         controller.on_mtu_update(1400);

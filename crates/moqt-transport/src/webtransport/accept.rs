@@ -17,16 +17,18 @@ use super::{
     limits::{EARLY_STREAMS, PENDING_HEADS, READ_BYTES},
     wake::WakeSet,
 };
+use crate::quinn::room::Room;
 
 /// Uni- or bidirectional.
 pub(super) trait Kind {
+    /// Where they come from.
+    type From: Send + Sync;
     /// What `quinn` gives.
     type Stream: Send;
     /// What the first bytes say.
     type Head: Send;
 
-    fn accept(quic: &quinn::Connection)
-    -> impl Future<Output = Result<Self::Stream, ConnectionError>> + Send;
+    fn accept(from: &Self::From) -> impl Future<Output = Result<Self::Stream, ConnectionError>> + Send;
     fn receiver(stream: &mut Self::Stream) -> &mut RecvStream;
     fn head(bytes: &[u8]) -> Option<(Self::Head, usize)>;
     /// Gives the stream up, in both directions if it has two.
@@ -37,6 +39,7 @@ pub(super) trait Kind {
 pub(super) struct Uni;
 
 impl Kind for Uni {
+    type From = quinn::Connection;
     type Stream = RecvStream;
     type Head = UniHead;
 
@@ -62,11 +65,14 @@ impl Kind for Uni {
 pub(super) struct Bidi;
 
 impl Kind for Bidi {
+    type From = (quinn::Connection, Room);
     type Stream = (SendStream, RecvStream);
     type Head = BidiHead;
 
-    async fn accept(quic: &quinn::Connection) -> Result<(SendStream, RecvStream), ConnectionError> {
-        quic.accept_bi().await
+    async fn accept((quic, room): &Self::From) -> Result<(SendStream, RecvStream), ConnectionError> {
+        let streams = quic.accept_bi().await?;
+        room.bidi_opened();
+        Ok(streams)
     }
 
     fn receiver(stream: &mut (SendStream, RecvStream)) -> &mut RecvStream {
@@ -111,7 +117,7 @@ enum Asked<H> {
 
 /// The peer's streams of one kind.
 pub(super) struct Acceptor<K: Kind> {
-    quic: quinn::Connection,
+    from: K::From,
     silent: Silent<K>,
 }
 
@@ -123,16 +129,16 @@ struct Silent<K: Kind> {
 }
 
 impl<K: Kind> Acceptor<K> {
-    pub(super) fn new(quic: quinn::Connection) -> Self {
+    pub(super) fn new(from: K::From) -> Self {
         let silent = Silent { pending: BTreeMap::new(), woken: WakeSet::default(), next_number: 0 };
-        Self { quic, silent }
+        Self { from, silent }
     }
 
     /// Waits for the next stream that says what it is. Of several that do, the oldest goes first. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Opened<K>, ConnectionError> {
-        let Self { quic, silent } = self;
+        let Self { from, silent } = self;
         loop {
-            let mut accept = pin!(K::accept(quic));
+            let mut accept = pin!(K::accept(from));
             let step = poll_fn(|cx| {
                 if let Some(opened) = silent.next_pending(cx.waker()) {
                     return Poll::Ready(Ok(Some(opened)));
@@ -306,8 +312,8 @@ pub(super) struct BidiStreams {
 }
 
 impl BidiStreams {
-    pub(super) fn new(quic: quinn::Connection) -> Self {
-        Self { acceptor: Acceptor::new(quic), early: VecDeque::new() }
+    pub(super) fn new(quic: quinn::Connection, room: Room) -> Self {
+        Self { acceptor: Acceptor::new((quic, room)), early: VecDeque::new() }
     }
 
     /// Waits for the next stream. Cancel safe.

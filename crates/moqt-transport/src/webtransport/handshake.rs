@@ -84,6 +84,7 @@ struct Http3 {
     // First: it closes the connection before the streams end, which the peer would take for an error.
     guard: Guard,
     quic: quinn::Connection,
+    room: Room,
     control: SendStream,
     peer_control: Option<Frames>,
     qpack: Vec<quinn::RecvStream>,
@@ -95,6 +96,7 @@ impl Http3 {
     /// Opens our control stream, and says what we can.
     async fn start(quic: quinn::Connection) -> Result<Self, HandshakeError> {
         let guard = Guard(Some(quic.clone()));
+        let room = Room::of(&quic);
         let mut control = quic.open_uni().await.map_err(HandshakeError::Quic)?;
         let mut bytes = BytesMut::from(&[0x00][..]);
         frame::put(&mut bytes, frame::SETTINGS, &Settings::ours());
@@ -104,7 +106,8 @@ impl Http3 {
             peer_control: None,
             qpack: Vec::new(),
             uni: UniStreams::new(quic.clone()),
-            bidi: BidiStreams::new(quic.clone()),
+            bidi: BidiStreams::new(quic.clone(), room.clone()),
+            room,
             quic,
             control: {
                 let written = control.write_chunk(bytes.freeze()).await;
@@ -190,7 +193,7 @@ impl Http3 {
         };
         runtime.spawn(driver.run());
         Some(WebTransportConnection::new(Session {
-            room: Room::of(&self.quic),
+            room: self.room,
             quic: self.quic,
             id,
             uni_head: head::write(head::UNI_STREAM, id),

@@ -20,15 +20,23 @@ async fn a_thousand_silent_streams_hold_up_no_other() {
     bounded(async {
         let (client, server) = RawClient::in_session(&net).await;
         let mut silent = Vec::new();
-        for i in 0..SILENT {
-            // Half of them stop in the middle of the head, and half do not begin.
-            let mut uni = client.quic.open_uni().await.unwrap();
-            let (mut bidi, recv) = client.quic.open_bi().await.unwrap();
-            if i % 2 == 0 {
-                uni.write_all(&UNI[..1 + i / 2 % 2]).await.unwrap();
-                bidi.write_all(&BIDI[..1 + i / 2 % 2]).await.unwrap();
+        let opening = async {
+            for i in 0..SILENT {
+                // Half of them stop in the middle of the head, and half do not begin.
+                let mut uni = client.quic.open_uni().await.unwrap();
+                let (mut bidi, recv) = client.quic.open_bi().await.unwrap();
+                if i % 2 == 0 {
+                    uni.write_all(&UNI[..1 + i / 2 % 2]).await.unwrap();
+                    bidi.write_all(&BIDI[..1 + i / 2 % 2]).await.unwrap();
+                }
+                silent.push((uni, bidi, recv));
             }
-            silent.push((uni, bidi, recv));
+        };
+        // Somebody waits for them meanwhile, or the peer may not open so many.
+        tokio::select! {
+            _ = server.accept_uni() => panic!("none has said what it is"),
+            _ = server.accept_bi() => panic!("none has said what it is"),
+            () = opening => {}
         }
         for round in 0..3_u8 {
             let _uni = client.uni(&[&UNI[..], &[round]].concat()).await;
