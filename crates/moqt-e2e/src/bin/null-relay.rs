@@ -4,6 +4,7 @@ use std::{fs::File, io::Write, net::SocketAddr, path::Path};
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
+use moqt::TransportOptions;
 use moqt_e2e::{
     measure::knobs::{Knobs, shapes_help},
     null::{Congestion, bench, relay::Relay},
@@ -21,6 +22,12 @@ enum Verb {
         /// Congestion control
         #[arg(long, value_name = "NAME", default_value = "cubic")]
         congestion: Congestion,
+        /// Unidirectional streams that a client may have open; each that may be takes memory
+        #[arg(long, value_name = "N")]
+        uni_streams: Option<u32>,
+        /// The same of bidirectional ones
+        #[arg(long, value_name = "N")]
+        bidi_streams: Option<u32>,
         /// Threads; as many as there are cores unless given
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
         threads: Option<u16>,
@@ -60,8 +67,11 @@ fn main() -> anyhow::Result<()> {
 
 async fn run(verb: Verb) -> anyhow::Result<()> {
     match verb {
-        Verb::Relay { bind, congestion, .. } => {
-            let relay = Relay::bind(bind, congestion)?;
+        Verb::Relay { bind, congestion, uni_streams, bidi_streams, .. } => {
+            let mut options = TransportOptions::default();
+            options.max_uni_streams = uni_streams.unwrap_or(options.max_uni_streams);
+            options.max_bidi_streams = bidi_streams.unwrap_or(options.max_bidi_streams);
+            let relay = Relay::bind_with(bind, congestion, &options)?;
             println!("{}", relay.address()?);
             relay.run().await;
             Ok(())

@@ -43,8 +43,7 @@ pub enum Congestion {
     Bbr,
 }
 
-fn transport(congestion: Congestion) -> Arc<quinn::TransportConfig> {
-    let options = TransportOptions::default();
+fn transport(congestion: Congestion, options: &TransportOptions) -> Arc<quinn::TransportConfig> {
     let mut config = quinn::TransportConfig::default();
     config
         .max_concurrent_uni_streams(options.max_uni_streams.into())
@@ -76,7 +75,11 @@ fn socket(address: SocketAddr) -> Result<std::net::UdpSocket> {
     Ok(socket.into())
 }
 
-fn server(address: SocketAddr, congestion: Congestion) -> Result<quinn::Endpoint> {
+fn server(
+    address: SocketAddr,
+    congestion: Congestion,
+    options: &TransportOptions,
+) -> Result<quinn::Endpoint> {
     let rcgen::CertifiedKey { cert, signing_key } =
         rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let key = rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der())
@@ -89,7 +92,7 @@ fn server(address: SocketAddr, congestion: Congestion) -> Result<quinn::Endpoint
     tls.alpn_protocols = vec![PUBLISHER.to_vec(), SUBSCRIBER.to_vec()];
     let tls = quinn::crypto::rustls::QuicServerConfig::try_from(tls)?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(tls));
-    config.transport_config(transport(congestion));
+    config.transport_config(transport(congestion, options));
     let runtime = Arc::new(quinn::TokioRuntime);
     Ok(quinn::Endpoint::new(quinn::EndpointConfig::default(), Some(config), socket(address)?, runtime)?)
 }
@@ -105,7 +108,7 @@ fn client(congestion: Congestion, alpn: &[u8]) -> Result<quinn::ClientConfig> {
     tls.alpn_protocols = vec![alpn.to_vec()];
     let tls = quinn::crypto::rustls::QuicClientConfig::try_from(tls)?;
     let mut config = quinn::ClientConfig::new(Arc::new(tls));
-    config.transport_config(transport(congestion));
+    config.transport_config(transport(congestion, &TransportOptions::default()));
     Ok(config)
 }
 

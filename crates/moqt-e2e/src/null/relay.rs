@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Result, bail};
 use bytes::{Bytes, BytesMut};
+use moqt::TransportOptions;
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
@@ -63,7 +64,20 @@ impl Relay {
     ///
     /// When it cannot.
     pub fn bind(address: SocketAddr, congestion: Congestion) -> Result<Self> {
-        Ok(Self { endpoint: server(address, congestion)? })
+        Self::bind_with(address, congestion, &TransportOptions::default())
+    }
+
+    /// [`bind`](Self::bind) with other settings than the usual.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot.
+    pub fn bind_with(
+        address: SocketAddr,
+        congestion: Congestion,
+        options: &TransportOptions,
+    ) -> Result<Self> {
+        Ok(Self { endpoint: server(address, congestion, options)? })
     }
 
     /// Where it listens.
