@@ -269,7 +269,9 @@ impl Handle {
         if self.shared.is_draining() {
             return handshake.refuse(Reason::GoingAway);
         }
-        serve::admit(&self.shared, visitor, handshake).await;
+        if let Some(session) = serve::admit(&self.shared, visitor, handshake) {
+            session.attend(&self.shared).await;
+        }
     }
 
     /// How many sessions each of the [workers](Options::workers) serves; where there are none, all that came by our own

@@ -1,6 +1,7 @@
 //! One client, from its first packet to its end.
 
 use std::{
+    net::SocketAddr,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -10,12 +11,13 @@ use moqt::{
     Allowance, Announced, Incoming, Namespace, Origin, Reason, Request, Session, SessionError,
     session::Handshake, transport::Connection,
 };
-use tokio::time::Sleep;
+use tokio::{sync::OwnedSemaphorePermit, time::Sleep};
 use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
 use crate::{
-    addresses::Source,
+    addresses::{Place, Source},
     authorize::{Permissions, Visitor},
+    counters::OnCarrier,
     downstream::Downstream,
     mark::is_mark,
     scope::AT_ONCE,
@@ -23,12 +25,29 @@ use crate::{
 };
 
 /// Does the handshakes, then serves the session until it is over or the relay closes.
-pub(crate) async fn serve(shared: Arc<Shared>, incoming: Incoming, worker: usize, handshake: HandshakePlace) {
+///
+/// What is only for the beginning has a box of its own: the rest is there for as long as the session.
+pub(crate) fn serve(
+    shared: Arc<Shared>,
+    incoming: Incoming,
+    worker: usize,
+    handshake: HandshakePlace,
+) -> impl Future<Output = ()> + Send {
+    let knocking = Box::pin(knock(Arc::clone(&shared), incoming, handshake));
+    async move {
+        let Some(session) = knocking.await else { return };
+        let _at = shared.at_worker(worker);
+        session.attend(&shared).await;
+    }
+}
+
+/// Does the handshakes, and lets the client in.
+async fn knock(shared: Arc<Shared>, incoming: Incoming, handshake: HandshakePlace) -> Option<Box<Admitted>> {
     let remote = incoming.remote_address();
     let mut closing = shared.closing();
     let request = tokio::select! {
         biased;
-        () = closing.wait() => return,
+        () = closing.wait() => return None,
         request = incoming.handshake() => request,
     };
     drop(handshake);
@@ -37,7 +56,8 @@ pub(crate) async fn serve(shared: Arc<Shared>, incoming: Incoming, worker: usize
         Err(error) => {
             shared.failed_handshakes.fetch_add(1, Ordering::Relaxed);
             let cause = std::error::Error::source(&error).map(tracing::field::display);
-            return debug!(%remote, %error, cause, "client got no session");
+            debug!(%remote, %error, cause, "client got no session");
+            return None;
         }
     };
     let visitor = Visitor {
@@ -47,8 +67,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, incoming: Incoming, worker: usize
         authority: request.authority().map(str::to_owned),
         path: request.path().to_owned(),
     };
-    let _at = shared.at_worker(worker);
-    admit(&shared, visitor, request).await;
+    admit(&shared, visitor, request)
 }
 
 /// A client whose handshakes are done.
@@ -80,64 +99,93 @@ impl<C: Connection> Knock for Handshake<C> {
     }
 }
 
-/// Lets a client in, if there is room for it and it may, and serves it until the session is over.
+/// A client that was let in, and what it takes up.
+pub(crate) struct Admitted {
+    remote: SocketAddr,
+    session: Session,
+    permissions: Permissions,
+    membership: Membership,
+    _open: OnCarrier,
+    _place: Place,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Lets a client in, if there is room for it and it may.
 ///
 /// A relay that began to drain meanwhile lets it in, too: it believes to have a session, and is told where to go.
-pub(crate) async fn admit(shared: &Arc<Shared>, visitor: Visitor, request: impl Knock) {
+pub(crate) fn admit(shared: &Arc<Shared>, visitor: Visitor, request: impl Knock) -> Option<Box<Admitted>> {
     let (remote, carrier, version) = (visitor.remote, visitor.carrier, visitor.version);
-    let Ok(_permit) = Arc::clone(&shared.sessions).try_acquire_owned() else {
+    let Ok(permit) = Arc::clone(&shared.sessions).try_acquire_owned() else {
         warn!(%remote, limit = shared.limits.sessions, "too many sessions");
         shared.refusals.sessions.fetch_add(1, Ordering::Relaxed);
-        return request.refuse(Reason::TooMany);
+        request.refuse(Reason::TooMany);
+        return None;
     };
     let limit = shared.limits.sessions_per_address;
     let Some(place) = shared.session_addresses.enter(Source::from(remote.ip()), limit) else {
         warn!(%remote, limit, "too many sessions from one address");
         shared.refusals.sessions_per_address.fetch_add(1, Ordering::Relaxed);
-        return request.refuse(Reason::TooMany);
+        request.refuse(Reason::TooMany);
+        return None;
     };
     let (authority, path) = (visitor.authority.clone(), visitor.path.clone());
     let permissions = Permissions::new(shared.authorize.clone(), visitor);
     if let Err(reason) = permissions.begin() {
         debug!(%remote, %reason, "client may not have a session");
         shared.refusals.unauthorized.fetch_add(1, Ordering::Relaxed);
-        return request.refuse(reason);
+        request.refuse(reason);
+        return None;
     }
     let membership = Membership::new(shared, authority.as_deref(), &path);
     let id = membership.session.0;
-    let _open = shared.carriers.enter(carrier);
+    let open = shared.carriers.enter(carrier);
     info!(id, %remote, ?carrier, %version, scope = membership.name(), "session began");
     let session = request.start(
         place.allowance(),
         Arc::new(Downstream::new(Arc::clone(membership.scope()), permissions.clone(), Arc::clone(shared))),
     );
     membership.scope().attach(membership.session, &session);
-    let mut closing = shared.closing();
-    let end = tokio::select! {
-        biased;
-        () = closing.wait() => session.close().await,
-        end = session.closed() => end,
-        end = leave(&session, shared) => end,
-        end = learn(&membership, &session, &permissions, shared).instrument(info_span!("relay", id)) => end,
-    };
-    membership.scope().all_ended(membership.session).await;
-    drop(membership);
-    info!(id, %remote, reason = %end, "session ended");
+    let admitted =
+        Admitted { remote, session, permissions, membership, _open: open, _place: place, _permit: permit };
+    Some(Box::new(admitted))
+}
+
+impl Admitted {
+    /// Serves the client until the session is over or the relay closes.
+    pub(crate) async fn attend(self: Box<Self>, shared: &Shared) {
+        let Self { remote, session, permissions, membership, .. } = &*self;
+        let (id, remote) = (membership.session.0, *remote);
+        let mut closing = shared.closing();
+        let learning = learn(membership, session, permissions, shared).instrument(info_span!("relay", id));
+        let end = tokio::select! {
+            biased;
+            () = closing.wait() => Box::pin(session.close()).await,
+            end = session.closed() => end,
+            end = leave(session, shared) => end,
+            end = learning => end,
+        };
+        membership.scope().all_ended(membership.session).await;
+        drop(self);
+        info!(id, %remote, reason = %end, "session ended");
+    }
 }
 
 /// Once the relay drains, sends the client away.
 async fn leave(session: &Session, shared: &Shared) -> SessionError {
     let Going { url, patience } = shared.draining().wait().await;
-    match session.drain(url, patience).await {
-        Ok(end) => end,
-        Err(error) => {
-            warn!(%error, "cannot send clients to another place; to where they came by, then");
-            match session.drain(None, patience).await {
-                Ok(end) => end,
-                Err(_) => session.close().await,
+    let leaving = async {
+        match session.drain(url, patience).await {
+            Ok(end) => end,
+            Err(error) => {
+                warn!(%error, "cannot send clients to another place; to where they came by, then");
+                match session.drain(None, patience).await {
+                    Ok(end) => end,
+                    Err(_) => session.close().await,
+                }
             }
         }
-    }
+    };
+    Box::pin(leaving).await
 }
 
 /// How long a relay that finds itself above itself waits before it cuts the loop. Where several find it, one comes first.
@@ -155,7 +203,7 @@ async fn learn(
     let mut complained = false;
     let mut looped = None;
     let mut count = 0_usize;
-    match session.subscriber().announced(Namespace::EMPTY).await {
+    match Box::pin(session.subscriber().announced(Namespace::EMPTY)).await {
         Ok(mut names) => loop {
             count += 1;
             if count.is_multiple_of(AT_ONCE) {
@@ -170,7 +218,7 @@ async fn learn(
                          check the upstreams of both"
                     );
                     settings.links.loops.fetch_add(1, Ordering::Relaxed);
-                    return session.close().await;
+                    return Box::pin(session.close()).await;
                 }
             };
             match event {

@@ -109,7 +109,7 @@ pub(crate) struct Granted {
     pub(crate) info: Info,
 }
 
-/// Commands that may wait for the session's task.
+/// Commands that may wait for the session's task. In boxes: a channel keeps room for 32 of them, and a session has few.
 const COMMANDS: usize = 64;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
@@ -211,7 +211,7 @@ struct Inner {
     id: u64,
     version: Version,
     path: Option<String>,
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<Box<Command>>,
     state: watch::Receiver<State>,
 }
 
@@ -258,7 +258,7 @@ impl Session {
     ///
     /// Groups that are still being sent are dropped; wait for [`Publisher::flushed`] first to keep them.
     pub async fn close(&self) -> SessionError {
-        let _ = self.inner.commands.send(Command::Close).await;
+        let _ = self.inner.commands.send(Box::new(Command::Close)).await;
         self.closed().await
     }
 
@@ -293,7 +293,7 @@ impl Inner {
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>, Caller) -> Command) -> Result<T, RequestError> {
         let (reply, answer) = oneshot::channel();
         let (_here, caller) = oneshot::channel();
-        if self.commands.send(command(reply, caller)).await.is_err() {
+        if self.commands.send(Box::new(command(reply, caller))).await.is_err() {
             return Err(self.end().into());
         }
         answer.await.unwrap_or_else(|_| Err(self.end().into()))
@@ -318,7 +318,7 @@ impl Publisher {
     /// Cancel safe.
     pub async fn flushed(&self) {
         let (reply, flushed) = oneshot::channel();
-        if self.session.inner.commands.send(Command::Flush { reply }).await.is_ok() {
+        if self.session.inner.commands.send(Box::new(Command::Flush { reply })).await.is_ok() {
             // Dropped with the session's task.
             let _ = flushed.await;
         }
@@ -330,7 +330,7 @@ impl Publisher {
     /// session has ended. Cancel safe.
     pub async fn unasked(&self) {
         let (reply, unasked) = oneshot::channel();
-        if self.session.inner.commands.send(Command::Unasked { reply }).await.is_ok() {
+        if self.session.inner.commands.send(Box::new(Command::Unasked { reply })).await.is_ok() {
             // Dropped with the session's task.
             let _ = unasked.await;
         }
@@ -344,7 +344,7 @@ impl Publisher {
     ///
     /// Spec: transfork-03 "SESSION_UPDATE".
     pub async fn set_bitrate(&self, bits_per_second: Option<u64>) {
-        let _ = self.session.inner.commands.send(Command::Bitrate(bits_per_second)).await;
+        let _ = self.session.inner.commands.send(Box::new(Command::Bitrate(bits_per_second))).await;
     }
 }
 
@@ -462,7 +462,7 @@ pub struct Subscription {
 struct Updates {
     request: RequestId,
     /// Weak: a subscription alone does not keep its session open.
-    commands: mpsc::WeakSender<Command>,
+    commands: mpsc::WeakSender<Box<Command>>,
     state: watch::Receiver<State>,
 }
 
@@ -507,7 +507,7 @@ impl Updates {
         let request = self.request;
         if let Some(commands) = self.commands.upgrade() {
             // Where this fails, so does the waiting below.
-            let _ = commands.send(Command::Update { request, update, reply }).await;
+            let _ = commands.send(Box::new(Command::Update { request, update, reply })).await;
         } else {
             drop(reply);
         }

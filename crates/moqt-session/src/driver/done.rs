@@ -25,7 +25,7 @@ pub(super) type Streams<C> = Box<(<C as Connection>::SendStream, <C as Connectio
 /// What one of the session's futures came to. It is moved about for every group, so what is large and rare is boxed.
 pub(super) enum Done<C: Connection> {
     Closed(ConnectionError),
-    Command(mpsc::Receiver<Command>, Option<Command>),
+    Command(mpsc::Receiver<Box<Command>>, Option<Box<Command>>),
     AcceptedBi(Result<Streams<C>, ConnectionError>),
     AcceptedUni(C::RecvStream),
     /// A bidirectional stream of the peer said its type, or did not.

@@ -78,7 +78,7 @@ pub(crate) fn start<C: Connection>(
     established: Established<C>,
     limits: Limits,
     origin: Arc<dyn Origin>,
-    commands: mpsc::Receiver<Command>,
+    commands: mpsc::Receiver<Box<Command>>,
     state: watch::Sender<State>,
     span: Span,
 ) {
@@ -230,75 +230,81 @@ enum Use<S: SendStream> {
 
 impl<C: Connection> Driver<C> {
     /// What happens is in `span`. To wait is not: that comes with each frame, and would enter it each time.
-    async fn run(mut self, span: Span) {
-        span.in_scope(|| debug!("session established"));
-        std::future::poll_fn(|cx| {
-            self.bell.wakes(cx.waker());
-            Poll::Ready(())
-        })
-        .await;
-        let connection = self.connection.clone();
-        self.spawn(async move { Done::Closed(connection.closed().await) });
-        self.accept_bi();
-        self.accept_uni();
-        let mut waited = 0;
-        let error = loop {
-            if self.in_a_row >= IN_A_ROW {
-                self.in_a_row = 0;
-                // A peer that always has something more does not keep other sessions waiting.
-                tokio::task::yield_now().await;
-            }
-            let mut outputs = 0_usize;
-            while let Some(output) = self.endpoint.poll_output() {
-                span.in_scope(|| self.perform(output));
-                outputs += 1;
-                if outputs.is_multiple_of(IN_A_ROW) {
-                    // All names of a watch end at once.
+    // Not an `async fn`: that would keep room for the driver twice, for as long as the session is there.
+    #[expect(clippy::manual_async_fn, reason = "half the memory")]
+    fn run(mut self, span: Span) -> impl Future<Output = ()> + Send {
+        async move {
+            span.in_scope(|| debug!("session established"));
+            std::future::poll_fn(|cx| {
+                self.bell.wakes(cx.waker());
+                Poll::Ready(())
+            })
+            .await;
+            let connection = self.connection.clone();
+            self.spawn(async move { Done::Closed(connection.closed().await) });
+            self.accept_bi();
+            self.accept_uni();
+            let mut waited = 0;
+            let error = loop {
+                if self.in_a_row >= IN_A_ROW {
+                    self.in_a_row = 0;
+                    // A peer that always has something more does not keep other sessions waiting.
                     tokio::task::yield_now().await;
                 }
-            }
-            if let Some(error) = self.ending.take() {
-                break error;
-            }
-            if self.is_withdrawn() {
-                span.in_scope(|| self.say_farewell());
-                continue;
-            }
-            if !self.flushers.is_empty() && self.is_flushed() {
-                for flusher in self.flushers.drain(..) {
-                    let _ = flusher.send(());
-                }
-            }
-            if !self.leavers.is_empty() && !self.is_asked() {
-                for leaver in self.leavers.drain(..) {
-                    let _ = leaver.send(());
-                }
-            }
-            let done = if self.reporting.is_empty() {
-                waited = 0;
-                self.next_done().await
-            } else {
-                // What is ready now may have gaps beside those.
-                let ready = if waited < TOGETHER { self.next_done().now_or_never() } else { None };
-                match ready {
-                    Some(done) => {
-                        waited += 1;
-                        done
+                let mut outputs = 0_usize;
+                while let Some(output) = self.endpoint.poll_output() {
+                    span.in_scope(|| self.perform(output));
+                    outputs += 1;
+                    if outputs.is_multiple_of(IN_A_ROW) {
+                        // All names of a watch end at once.
+                        tokio::task::yield_now().await;
                     }
-                    None => {
-                        let reporting: Vec<_> = self.reporting.iter().copied().collect();
-                        span.in_scope(|| reporting.into_iter().for_each(|request| self.tell_gaps(request)));
-                        continue;
+                }
+                if let Some(error) = self.ending.take() {
+                    break error;
+                }
+                if self.is_withdrawn() {
+                    span.in_scope(|| self.say_farewell());
+                    continue;
+                }
+                if !self.flushers.is_empty() && self.is_flushed() {
+                    for flusher in self.flushers.drain(..) {
+                        let _ = flusher.send(());
                     }
+                }
+                if !self.leavers.is_empty() && !self.is_asked() {
+                    for leaver in self.leavers.drain(..) {
+                        let _ = leaver.send(());
+                    }
+                }
+                let done = if self.reporting.is_empty() {
+                    waited = 0;
+                    self.next_done().await
+                } else {
+                    // What is ready now may have gaps beside those.
+                    let ready = if waited < TOGETHER { self.next_done().now_or_never() } else { None };
+                    match ready {
+                        Some(done) => {
+                            waited += 1;
+                            done
+                        }
+                        None => {
+                            let reporting: Vec<_> = self.reporting.iter().copied().collect();
+                            span.in_scope(|| {
+                                reporting.into_iter().for_each(|request| self.tell_gaps(request))
+                            });
+                            continue;
+                        }
+                    }
+                };
+                match done {
+                    Some(done) if done.is_quiet() => self.handle(done),
+                    Some(done) => span.in_scope(|| self.handle(done)),
+                    None => break SessionError::LocallyClosed,
                 }
             };
-            match done {
-                Some(done) if done.is_quiet() => self.handle(done),
-                Some(done) => span.in_scope(|| self.handle(done)),
-                None => break SessionError::LocallyClosed,
-            }
-        };
-        span.in_scope(|| self.end(error));
+            span.in_scope(|| self.end(error));
+        }
     }
 
     /// Whether the peer is being served.
@@ -336,7 +342,7 @@ impl<C: Connection> Driver<C> {
     fn handle(&mut self, done: Done<C>) {
         match done {
             Done::Closed(error) => self.lost(error),
-            Done::Command(commands, command) => self.command(commands, command),
+            Done::Command(commands, command) => self.command(commands, command.map(|command| *command)),
             Done::AcceptedBi(Ok(streams)) => {
                 self.accept_bi();
                 self.accepted(streams);
@@ -584,7 +590,8 @@ impl<C: Connection> Driver<C> {
     fn write(&mut self, request: RequestId, outbox: Outbox, mut send: C::SendStream) {
         self.writers.insert(request);
         send.set_priority(i32::MAX);
-        self.spawn(async move { Done::Wrote(request, Box::new(outbox::write(send, outbox).await)) });
+        let writing = outbox::write(send, outbox);
+        self.spawn(writing.map(move |wrote| Done::Wrote(request, Box::new(wrote))));
     }
 
     fn read(&mut self, request: RequestId, recv: C::RecvStream, decoder: StreamDecoder) {
@@ -607,11 +614,12 @@ impl<C: Connection> Driver<C> {
         self.readers.insert(request, stop);
         self.spawn(async move {
             let next = async {
+                // In boxes: mostly there is neither, and each request keeps room for all it may wait for.
                 if !after.is_zero() {
-                    tokio::time::sleep(after).await;
+                    Box::pin(tokio::time::sleep(after)).await;
                 }
                 match limit {
-                    Some(limit) => tokio::time::timeout(limit, reader.next())
+                    Some(limit) => Box::pin(tokio::time::timeout(limit, reader.next()))
                         .await
                         .unwrap_or(Read::Misbehaved(PeerMisbehaved::TooSlow("first message"))),
                     None => reader.next().await,

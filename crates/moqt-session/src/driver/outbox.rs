@@ -123,46 +123,51 @@ pub(super) enum Wrote<S> {
 }
 
 /// Writes an outbox to its stream until it ends, and notices when the peer stops the stream.
-pub(super) async fn write<S: SendStream>(mut stream: S, outbox: Outbox) -> Wrote<S> {
-    loop {
-        let next = tokio::select! {
-            biased;
-            next = outbox.next() => next,
-            stopped = stream.stopped() => return match stopped {
-                Ok(Some(code)) => Wrote::Stopped(code),
-                Ok(None) => Wrote::Done,
-                Err(_) => Wrote::Lost,
-            },
-        };
-        match next {
-            Next::Bytes(bytes) => {
-                let written = tokio::select! {
-                    biased;
-                    written = stream.write_all(bytes) => written,
-                    code = outbox.reset() => {
-                        stream.reset(code);
-                        return Wrote::Done;
+// Not an `async fn`: that would keep room for the stream twice.
+#[expect(clippy::manual_async_fn, reason = "half the memory")]
+pub(super) fn write<S: SendStream>(mut stream: S, outbox: Outbox) -> impl Future<Output = Wrote<S>> + Send {
+    async move {
+        loop {
+            let next = tokio::select! {
+                biased;
+                next = outbox.next() => next,
+                stopped = stream.stopped() => return match stopped {
+                    Ok(Some(code)) => Wrote::Stopped(code),
+                    Ok(None) => Wrote::Done,
+                    Err(_) => Wrote::Lost,
+                },
+            };
+            match next {
+                Next::Bytes(bytes) => {
+                    let written = tokio::select! {
+                        biased;
+                        // In a box: it is much, and mostly there is nothing to write.
+                        written = Box::pin(stream.write_all(bytes)) => written,
+                        code = outbox.reset() => {
+                            stream.reset(code);
+                            return Wrote::Done;
+                        }
+                    };
+                    match written {
+                        Ok(()) => {}
+                        Err(WriteError::Stopped(code)) => return Wrote::Stopped(code),
+                        Err(_) => return Wrote::Lost,
                     }
-                };
-                match written {
-                    Ok(()) => {}
-                    Err(WriteError::Stopped(code)) => return Wrote::Stopped(code),
-                    Err(_) => return Wrote::Lost,
                 }
-            }
-            Next::End(End::Finish) => {
-                return match stream.finish() {
-                    Ok(()) => match stream.stopped().await {
-                        Ok(_) => Wrote::Done,
-                        Err(_) => Wrote::Lost,
-                    },
-                    Err(_) => Wrote::Done,
-                };
-            }
-            Next::End(End::Release) => return Wrote::Released(stream),
-            Next::End(End::Reset(code)) => {
-                stream.reset(code);
-                return Wrote::Done;
+                Next::End(End::Finish) => {
+                    return match stream.finish() {
+                        Ok(()) => match stream.stopped().await {
+                            Ok(_) => Wrote::Done,
+                            Err(_) => Wrote::Lost,
+                        },
+                        Err(_) => Wrote::Done,
+                    };
+                }
+                Next::End(End::Release) => return Wrote::Released(stream),
+                Next::End(End::Reset(code)) => {
+                    stream.reset(code);
+                    return Wrote::Done;
+                }
             }
         }
     }

@@ -97,14 +97,14 @@ impl Wish {
 }
 
 impl<C: Connection> Driver<C> {
-    pub(super) fn wait_for(&self, mut commands: mpsc::Receiver<Command>) {
+    pub(super) fn wait_for(&self, mut commands: mpsc::Receiver<Box<Command>>) {
         self.spawn(async move {
             let command = commands.recv().await;
             Done::Command(commands, command)
         });
     }
 
-    pub(super) fn command(&mut self, commands: mpsc::Receiver<Command>, command: Option<Command>) {
+    pub(super) fn command(&mut self, commands: mpsc::Receiver<Box<Command>>, command: Option<Command>) {
         match command {
             None => return self.close(),
             Some(Command::Close) => self.close(),

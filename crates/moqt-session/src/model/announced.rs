@@ -31,7 +31,8 @@ struct State {
     /// Names that are there, with the number of the announcement that brought them.
     active: BTreeMap<Namespace, u64>,
     announcements: u64,
-    watchers: BTreeMap<u64, Watcher>,
+    /// In boxes: mostly there is one, and a map keeps room for eleven.
+    watchers: BTreeMap<u64, Box<Watcher>>,
     next_watcher: u64,
     closed: bool,
     /// Why nothing changes any more, where that is no ordinary end.
@@ -253,7 +254,7 @@ impl AnnounceProducer {
         let told = BTreeMap::new();
         let watcher =
             Watcher { interest, pending, queued, next_ticket, told, initial, withdrawn: false, waker: None };
-        state.watchers.insert(id, watcher);
+        state.watchers.insert(id, Box::new(watcher));
         AnnounceConsumer { shared: Arc::clone(&self.shared), id }
     }
 }

@@ -40,7 +40,7 @@ impl Session {
     pub async fn drain(&self, url: Option<String>, patience: Duration) -> Result<SessionError, RequestError> {
         let (reply, answer) = oneshot::channel();
         let command = Command::Drain { url, patience, reply };
-        if self.inner.commands.send(command).await.is_ok()
+        if self.inner.commands.send(Box::new(command)).await.is_ok()
             && let Ok(Err(error)) = answer.await
         {
             return Err(error);

@@ -85,7 +85,7 @@ pub struct Fetched {
     first_frame: u64,
     request: RequestId,
     /// Weak: a fetch alone does not keep its session open.
-    commands: mpsc::WeakSender<Command>,
+    commands: mpsc::WeakSender<Box<Command>>,
     state: watch::Receiver<State>,
 }
 
@@ -122,8 +122,9 @@ impl Fetched {
         let (reply, answer) = oneshot::channel();
         let request = self.request;
         if let Some(commands) = self.commands.upgrade() {
+            let command = Command::Fetch(FetchCommand::Update { request, priority, reply });
             // Where this fails, so does the waiting below.
-            let _ = commands.send(Command::Fetch(FetchCommand::Update { request, priority, reply })).await;
+            let _ = commands.send(Box::new(command)).await;
         } else {
             drop(reply);
         }
