@@ -2,6 +2,9 @@
 
 use std::{cmp::Ordering, collections::VecDeque, ops::RangeInclusive};
 
+/// Room for so many is kept, however few there are.
+const ROOM: usize = 64;
+
 /// A map as a queue in the order of its keys. Where they mostly come at the upper end and go at the lower one, as the
 /// numbers of groups do, it touches few lines of the cache. Elsewhere it moves what lies between a key and the nearer
 /// end: for maps with a limit.
@@ -84,7 +87,16 @@ impl<K: Ord + Copy, V> Sorted<K, V> {
             // It begins anew, so that one of which little is in use stays in few lines of the cache.
             self.0.clear();
         }
+        self.give_back();
         Some(value)
+    }
+
+    /// Lets go of room that is not needed any more: what was much once is not kept for good.
+    #[inline]
+    fn give_back(&mut self) {
+        if self.0.capacity() > ROOM && self.0.len() < self.0.capacity() / 4 {
+            self.0.shrink_to(ROOM.max(self.0.len() * 2));
+        }
     }
 
     pub(crate) fn first(&self) -> Option<(K, &V)> {
@@ -139,10 +151,12 @@ impl<K: Ord + Copy, V> Sorted<K, V> {
 
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(K, &mut V) -> bool) {
         self.0.retain_mut(|(key, value)| keep(*key, value));
+        self.give_back();
     }
 
     pub(crate) fn clear(&mut self) {
         self.0.clear();
+        self.give_back();
     }
 
     /// Keeps room for so many, and not for what was much.
@@ -190,5 +204,22 @@ mod tests {
             prop_assert_eq!(sorted.below_mut(first).count(), model.range(..first).count());
             prop_assert_eq!(sorted.contains(first), model.contains_key(&first));
         }
+    }
+
+    #[test]
+    fn room_for_what_was_much_once_is_not_kept() {
+        let filled = || {
+            let mut sorted = Sorted::default();
+            (0..2000_u64).for_each(|key| assert_eq!(sorted.insert(key, [0_u64; 4]), None));
+            sorted
+        };
+        let (mut removed, mut retained, mut cleared) = (filled(), filled(), filled());
+        (0..1990).for_each(|key| assert!(removed.remove(key).is_some()));
+        retained.retain(|key, _| key < 10);
+        cleared.clear();
+        for sorted in [&removed, &retained, &cleared] {
+            assert!(sorted.0.capacity() <= 2 * ROOM, "{}", sorted.0.capacity());
+        }
+        assert_eq!(removed.keys().collect::<Vec<_>>(), (1990..2000).collect::<Vec<_>>());
     }
 }

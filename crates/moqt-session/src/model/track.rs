@@ -309,6 +309,9 @@ impl TrackShared {
             }
             true
         });
+        if state.running.len() < state.running.capacity() / 4 {
+            state.running.shrink_to(state.running.len() * 2);
+        }
         stuck.into_iter().for_each(|place| self.drop_place(state, place));
         let newest = state.latest.and_then(|latest| state.groups.get(latest)).map(|held| held.place);
         let oldest = |state: &State| state.ages.keys().find(|(_, place)| Some(*place) != newest);
