@@ -35,8 +35,8 @@ pub struct TransportOptions {
     /// The same for a connection of which no stream is [expected](crate::Connection::expect_streams) yet, such as that
     /// of a peer who only subscribes: each stream that may be opened takes some 50 bytes. `None` for no difference.
     pub unexpected_uni_streams: Option<u32>,
-    /// Bidirectional streams that the peer may have open at once; over WebTransport HTTP/3 takes one. It begins with at
-    /// most 64, as each that may be opened takes some 60 bytes, and is let open more when it makes use of them.
+    /// Bidirectional streams that the peer may have open at once; over WebTransport HTTP/3 takes one. Of more than 128 it
+    /// begins with 64, as each that may be opened takes some 60 bytes, and is let open more when it makes use of them.
     ///
     /// Beyond it the peer waits without a word, so it should lie above whatever limit is answered with one.
     pub max_bidi_streams: u32,
@@ -84,7 +84,7 @@ impl TransportOptions {
         let mut config = quinn::TransportConfig::default();
         config
             .max_concurrent_uni_streams(self.first_uni_streams().into())
-            .max_concurrent_bidi_streams(self.max_bidi_streams.min(room::FIRST_BIDI).into())
+            .max_concurrent_bidi_streams(room::first_bidi(self.max_bidi_streams).into())
             .max_idle_timeout(self.idle_timeout.map(|idle| {
                 // Fails for more than 2^62 milliseconds.
                 IdleTimeout::try_from(idle).unwrap_or_else(|_| VarInt::MAX.into())

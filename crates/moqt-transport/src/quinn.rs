@@ -29,7 +29,7 @@ pub struct QuicConnection {
 }
 
 impl QuicConnection {
-    /// Wraps an established connection.
+    /// Wraps an established connection; once, as it counts what the peer opens.
     pub fn new(connection: quinn::Connection) -> Self {
         Self { room: Room::of(&connection), quic: connection }
     }

@@ -21,7 +21,7 @@ const LEAST: u64 = 32 * 1024;
 pub(crate) const FIRST: u64 = 2 * LEAST;
 
 /// How many bidirectional streams the peer of a connection may have open at its beginning.
-pub(crate) const FIRST_BIDI: u32 = 64;
+const FIRST_BIDI: u32 = 64;
 
 /// By how much they become more when the peer has used half of them.
 const MORE_BIDI: u32 = 4;
@@ -35,8 +35,9 @@ struct Inner {
     connection: quinn::Connection,
     path: Mutex<Arc<Path>>,
     bound: AtomicU64,
-    /// Bidirectional streams that the peer has opened, and how many it may have open.
+    /// Bidirectional streams that the peer has opened since the beginning.
     opened: AtomicU32,
+    /// How many it may have open.
     bidi: AtomicU32,
 }
 
@@ -51,7 +52,7 @@ impl Room {
     pub(crate) fn of(connection: &quinn::Connection) -> Self {
         Self(rate::path(connection).map(|path| {
             let bound = AtomicU64::new(FIRST.min(path.most));
-            let (opened, bidi) = (AtomicU32::new(0), AtomicU32::new(FIRST_BIDI.min(path.bidi_streams)));
+            let (opened, bidi) = (AtomicU32::new(0), AtomicU32::new(first_bidi(path.bidi_streams)));
             Arc::new(Inner { connection: connection.clone(), path: Mutex::new(path), bound, opened, bidi })
         }))
     }
@@ -63,18 +64,19 @@ impl Room {
         }
     }
 
-    /// The peer has opened a bidirectional stream. One that uses what it may open is let open more: `quinn` keeps a
-    /// place for each that may come.
+    /// The peer has opened a bidirectional stream. One that has opened half of what it may have open, in all its time, is
+    /// let open more: `quinn` keeps a place for each that may come.
     pub(crate) fn bidi_opened(&self) {
         let Some(inner) = &self.0 else { return };
-        let may = inner.bidi.load(Ordering::Relaxed);
-        if inner.opened.fetch_add(1, Ordering::Relaxed) < may / 2 {
+        if inner.opened.fetch_add(1, Ordering::Relaxed) < inner.bidi.load(Ordering::Relaxed) / 2 {
             return;
         }
-        let most = inner.path().bidi_streams;
-        let more = may.saturating_mul(MORE_BIDI).min(most);
-        if more > may && inner.bidi.compare_exchange(may, more, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-        {
+        // Of several at once, one after the other.
+        let path = inner.path();
+        let may = inner.bidi.load(Ordering::Relaxed);
+        let more = next_bidi(may, path.bidi_streams);
+        if more > may && inner.opened.load(Ordering::Relaxed) > may / 2 {
+            inner.bidi.store(more, Ordering::Relaxed);
             inner.connection.set_max_concurrent_bi_streams(more.into());
         }
     }
@@ -113,8 +115,37 @@ impl Room {
     }
 }
 
+/// How many bidirectional streams the peer may have open at first, of so many at most.
+pub(crate) fn first_bidi(most: u32) -> u32 {
+    if most > 2 * FIRST_BIDI { FIRST_BIDI } else { most }
+}
+
+/// How many it may have open after `may`. The last step is a large one: `quinn` says nothing of less than an eighth.
+fn next_bidi(may: u32, most: u32) -> u32 {
+    let more = may.saturating_mul(MORE_BIDI);
+    if most / 2 <= more { most } else { more }
+}
+
 /// How many bytes may be under way and waiting: one window under way, one behind a loss, one to come.
 fn bound(path: &Path) -> u64 {
     let window = path.window.load(Ordering::Relaxed);
     window.saturating_mul(3).saturating_add(LEAST).min(path.most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_peer_may_open_grows_to_the_limit_in_steps_that_are_told() {
+        for most in 1..=5000 {
+            let mut may = first_bidi(most);
+            while next_bidi(may, most) > may {
+                let next = next_bidi(may, most);
+                assert!(next - may > next / 8, "{most}: from {may} to {next}");
+                may = next;
+            }
+            assert_eq!(may, most);
+        }
+    }
 }
