@@ -88,10 +88,9 @@ impl Feed {
     }
 }
 
-/// A group that has not been seen to end: its place, and how much it had at which time.
+/// A group that has not been seen to end: how much it had at which time.
 #[derive(Debug)]
 struct Running {
-    place: u64,
     had: u64,
     since: Instant,
 }
@@ -108,7 +107,7 @@ struct State {
     trimmed: u64,
     groups: Sorted<u64, Held>,
     /// Groups that have not been seen to end, by their places.
-    running: Vec<Running>,
+    running: Sorted<u64, Running>,
     /// Since when those that have ended age, and their places.
     ages: Sorted<(Instant, u64), ()>,
     holes: Holes,
@@ -141,11 +140,6 @@ impl State {
     /// Groups that no gap names.
     fn held(&self, first: u64, last: u64) -> impl Iterator<Item = u64> {
         self.groups.range(first..=last).filter(|(_, held)| !held.given_up).map(|(sequence, _)| sequence)
-    }
-
-    /// Which of those that have not been seen to end stands at `place`.
-    fn running(&self, place: u64) -> Option<usize> {
-        self.running.binary_search_by_key(&place, |running| running.place).ok()
     }
 
     fn place(&mut self) -> u64 {
@@ -240,14 +234,12 @@ impl TrackShared {
             // The one before it may stand still from now on.
             let before =
                 state.latest.replace(sequence).and_then(|before| state.groups.get(before)?.place.into());
-            if let Some(index) = before.and_then(|place| state.running(place))
-                && let Some(before) = state.running.get_mut(index)
-            {
+            if let Some(before) = before.and_then(|place| state.running.get_mut(place)) {
                 before.since = at;
             }
         }
         state.arrivals.insert(place, Arc::clone(&group));
-        state.running.push(Running { place, had: 0, since: at });
+        state.running.insert(place, Running { had: 0, since: at });
         self.evict(state, at);
         self.account.has_spare(state.arrivals.len() > 1);
         group
@@ -293,8 +285,7 @@ impl TrackShared {
             state.info.max_age.map_or(self.retention.max_age, |age| age.min(self.retention.max_age));
         let old = |at| now.saturating_duration_since(at) > max_age;
         let mut stuck = Vec::new();
-        state.running.retain_mut(|Running { place, had, since }| {
-            let place = *place;
+        state.running.retain(|place, Running { had, since }| {
             let Some(group) = state.arrivals.get(place) else { return false };
             match group.progress() {
                 Ok(ended) => {
@@ -309,9 +300,6 @@ impl TrackShared {
             }
             true
         });
-        if state.running.len() < state.running.capacity() / 4 {
-            state.running.shrink_to(state.running.len() * 2);
-        }
         stuck.into_iter().for_each(|place| self.drop_place(state, place));
         let newest = state.latest.and_then(|latest| state.groups.get(latest)).map(|held| held.place);
         let oldest = |state: &State| state.ages.keys().find(|(_, place)| Some(*place) != newest);
@@ -346,9 +334,7 @@ impl TrackShared {
 
     fn drop_place(&self, state: &mut State, place: u64) {
         let Some(group) = state.arrivals.remove(place) else { return };
-        if let Some(at) = state.running(place) {
-            state.running.remove(at);
-        }
+        state.running.remove(place);
         if let Ok(ended) = group.progress() {
             state.ages.remove((ended, place));
         }
@@ -456,7 +442,7 @@ impl TrackProducer {
                 next: 0,
                 trimmed: 0,
                 groups: Sorted::default(),
-                running: Vec::new(),
+                running: Sorted::default(),
                 ages: Sorted::default(),
                 holes: Holes::default(),
                 latest: None,
