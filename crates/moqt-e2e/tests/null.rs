@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::Parser;
+use moqt::TransportOptions;
 use moqt_e2e::{
     measure::knobs::Knobs,
     null::{Congestion, bench, relay::Relay},
@@ -17,7 +18,7 @@ struct Line {
 
 async fn load(line: &str) -> (Vec<serde_json::Value>, Option<String>) {
     let local: SocketAddr = ([127, 0, 0, 1], 0).into();
-    let relay = Relay::bind(local, Congestion::Cubic).unwrap();
+    let relay = Relay::bind(local, Congestion::Cubic, &TransportOptions::default()).unwrap();
     let address = relay.address().unwrap();
     let knobs = Line::parse_from(std::iter::once("bench").chain(line.split_whitespace())).knobs;
     let mut out = Vec::new();

@@ -71,7 +71,7 @@ async fn run(verb: Verb) -> anyhow::Result<()> {
             let mut options = TransportOptions::default();
             options.max_uni_streams = uni_streams.unwrap_or(options.max_uni_streams);
             options.max_bidi_streams = bidi_streams.unwrap_or(options.max_bidi_streams);
-            let relay = Relay::bind_with(bind, congestion, &options)?;
+            let relay = Relay::bind(bind, congestion, &options)?;
             println!("{}", relay.address()?);
             relay.run().await;
             Ok(())

@@ -63,20 +63,7 @@ impl Relay {
     /// # Errors
     ///
     /// When it cannot.
-    pub fn bind(address: SocketAddr, congestion: Congestion) -> Result<Self> {
-        Self::bind_with(address, congestion, &TransportOptions::default())
-    }
-
-    /// [`bind`](Self::bind) with other settings than the usual.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot.
-    pub fn bind_with(
-        address: SocketAddr,
-        congestion: Congestion,
-        options: &TransportOptions,
-    ) -> Result<Self> {
+    pub fn bind(address: SocketAddr, congestion: Congestion, options: &TransportOptions) -> Result<Self> {
         Ok(Self { endpoint: server(address, congestion, options)? })
     }
 
