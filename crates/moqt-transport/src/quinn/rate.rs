@@ -88,7 +88,9 @@ impl Pace {
         }
         let pace = u128::from(self.bytes) * 1_000_000_000 / elapsed.as_nanos().max(1);
         let pace = u64::try_from(pace).unwrap_or(u64::MAX);
-        if (self.busy || pace > self.best())
+        // An application that pauses can show that a path takes more than was known, never that it takes less.
+        let known = self.best();
+        if (self.busy || known > 0 && pace > known)
             && let Some(place) = self.recent.get_mut(self.next)
         {
             *place = pace;
@@ -186,11 +188,10 @@ impl Measured {
     fn take_in(&mut self, now: Instant, acked: Acked) {
         self.rate.acked(now, acked.bytes, acked.app_limited, acked.rtt);
         self.pace.acked(now, acked.bytes, !acked.app_limited, acked.rtt);
-        if self.queued.is_none() || acked.queued {
-            // A path that is new may have one.
+        if acked.queued {
             self.queued = Some(now);
         }
-        self.calm = self.queued.is_some_and(|at| now.saturating_duration_since(at) > CALM);
+        self.calm = self.queued.is_none_or(|at| now.saturating_duration_since(at) > CALM);
         let time = acked.min_rtt + acked.min_rtt.max(SLACK);
         self.enough = bytes_in(time, self.pace.best());
     }
@@ -371,6 +372,17 @@ mod tests {
             now += 30 * MS;
         }
         assert!(pace.recent.iter().all(|&pace| (900_000..1_200_000).contains(&pace)), "{:?}", pace.recent);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "any point in time will do")]
+    fn an_application_that_has_little_to_send_makes_no_pace_known() {
+        let (mut now, mut pace) = (Instant::now(), Pace::default());
+        for _ in 0..20 {
+            pace.acked(now, 30, false, 40 * MS);
+            now += 10 * MS;
+        }
+        assert_eq!(pace.best(), 0);
     }
 
     #[test]
