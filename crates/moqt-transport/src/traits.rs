@@ -114,7 +114,8 @@ pub trait SendStream: Send + Sync + 'static {
     ///
     /// A change takes effect on bytes not yet handed to the backend, which takes little more than it can send. Of
     /// writers that find no room, the one that is polled first gets it when there is some: to let the more important
-    /// one go first is up to the user, for only the user knows them all.
+    /// one go first is up to the user, for only the user knows them all. A stream of [`i32::MAX`] need not wait for the
+    /// room that others have taken; it is for the little that controls them.
     fn set_priority(&mut self, priority: i32);
 
     /// Waits until the peer needs nothing more of this stream: `Some(code)` when it stopped it, `None` when it

@@ -106,8 +106,9 @@ impl SendHalf {
         if chunks.iter().all(Bytes::is_empty) {
             return Ok(0);
         }
+        let first = self.priority == i32::MAX;
         while !self.header.is_empty() {
-            let written = write_behind(sender, &mut self.header, chunks, &self.room).await?;
+            let written = write_behind(sender, &mut self.header, chunks, (&self.room, first)).await?;
             if self.header.is_empty() {
                 self.begun = Some(now());
             }
@@ -116,7 +117,7 @@ impl SendHalf {
             }
         }
         let mut write = pin!(sender.write_chunks(chunks));
-        Ok(poll_fn(|cx| self.room.poll(|| write.as_mut().poll(cx))).await?.bytes)
+        Ok(poll_fn(|cx| self.room.poll(first, || write.as_mut().poll(cx))).await?.bytes)
     }
 
     /// `runtime` is where to wait, if the stream has no bytes and flow control has no room for its header.
@@ -277,7 +278,7 @@ async fn write_behind(
     sender: &mut quinn::SendStream,
     header: &mut Bytes,
     chunks: &mut [Bytes],
-    room: &Room,
+    (room, first): (&Room, bool),
 ) -> Result<usize, quinn::WriteError> {
     let mut write = |cx: &mut task::Context<'_>| {
         // Lent for the time of one attempt: nothing is counted twice, and nothing is lost with the future.
@@ -293,7 +294,7 @@ async fn write_behind(
         rest.iter_mut().zip(chunks.iter_mut()).for_each(|(lent, chunk)| std::mem::swap(lent, chunk));
         written.map_ok(|written| written.bytes - of_header)
     };
-    poll_fn(|cx| room.poll(|| write(cx))).await
+    poll_fn(|cx| room.poll(first, || write(cx))).await
 }
 
 type Stopped = Result<Option<VarInt>, StoppedError>;

@@ -2,7 +2,8 @@
 //!
 //! What a stream has given to `quinn` cannot be put behind other streams again, so little of it should wait there:
 //! not more than the path takes in a few round trips. `quinn` knows only one bound, on all bytes of a connection that
-//! are not acknowledged, those behind a lost packet included; it is moved here.
+//! are not acknowledged, those behind a lost packet included; it is moved here. Streams that go before all others do not
+//! wait for it: an answer of some bytes must not wait until the payload before it has got through.
 
 use std::{
     sync::{
@@ -84,16 +85,14 @@ impl Room {
     /// Moves the bound; `true` where that made room. For writers that found none.
     fn follow(&self) -> bool {
         let Some(inner) = &self.0 else { return false };
-        let wanted = {
-            let mut path = inner.path();
-            if Arc::strong_count(&path) == 1
-                && let Some(new) = rate::path(&inner.connection)
-            {
-                // The connection has moved to another path.
-                *path = new;
-            }
-            bound(&path)
-        };
+        let mut path = inner.path();
+        if Arc::strong_count(&path) == 1
+            && let Some(new) = rate::path(&inner.connection)
+        {
+            // The connection has moved to another path.
+            *path = new;
+        }
+        let wanted = bound(&path);
         let bound = inner.bound.load(Ordering::Relaxed);
         // Small changes are not worth the lock.
         if wanted.abs_diff(bound) <= bound / 16 {
@@ -104,14 +103,26 @@ impl Room {
         wanted > bound
     }
 
-    /// Polls a write, and again where that found no room and there is some now.
-    pub(crate) fn poll<T>(&self, mut write: impl FnMut() -> Poll<T>) -> Poll<T> {
+    /// Polls a write, and again where that found no room and there is some now. Above the bound, up to the limit of the
+    /// connection, there is room for what goes `first`.
+    pub(crate) fn poll<T>(&self, first: bool, mut write: impl FnMut() -> Poll<T>) -> Poll<T> {
         loop {
             match write() {
                 Poll::Pending if self.follow() => {}
+                Poll::Pending if first => return self.poll_above(write),
                 written => return written,
             }
         }
+    }
+
+    fn poll_above<T>(&self, mut write: impl FnMut() -> Poll<T>) -> Poll<T> {
+        let Some(inner) = &self.0 else { return Poll::Pending };
+        // Nobody moves the bound meanwhile.
+        let path = inner.path();
+        inner.connection.set_send_window(path.most);
+        let written = write();
+        inner.connection.set_send_window(inner.bound.load(Ordering::Relaxed));
+        written
     }
 }
 

@@ -1,0 +1,118 @@
+//! Who comes to a track late: whole sessions over the real QUIC stack, on a network in virtual time.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may panic")]
+
+mod virtual_net;
+
+use std::time::Duration;
+
+use moqt::{
+    Carrier, Congestion, Retention, SessionConfig, SubscribeOptions, TrackConsumer, TrackInfo, TrackProducer,
+};
+use tokio::{task::JoinSet, time::Instant};
+use virtual_net::{Link, Net, Server, virtually};
+
+const CARRIERS: [Carrier; 2] = [Carrier::Quic, Carrier::WebTransport];
+
+const RTT: Duration = Duration::from_millis(60);
+
+/// One tick of the timers that carry the packets of this network, each way and for the answer.
+const TICKS: Duration = Duration::from_millis(4);
+
+/// A path of this round trip whose queue holds 100 ms.
+fn path() -> Link {
+    Link::delay(RTT / 2).rate(50_000_000, Duration::from_millis(100))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the paused clock of the test")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn track(name: &str) -> TrackProducer {
+    TrackProducer::new(name.parse().unwrap(), TrackInfo::default(), Retention::default())
+}
+
+/// Reads frames for ever.
+async fn read_on(mut track: TrackConsumer) {
+    while let Ok(Some(mut group)) = track.next_group().await {
+        while let Ok(Some(_)) = group.read_frame().await {}
+    }
+}
+
+#[test]
+fn a_late_joiner_has_its_first_frame_after_a_round_trip() {
+    for (carrier, between_groups) in CARRIERS
+        .into_iter()
+        .flat_map(|carrier| [Duration::from_secs(2), Duration::from_secs(3600)].map(|every| (carrier, every)))
+    {
+        virtually(async {
+            let net = Net::new(3);
+            let server = Server::new(&net, Congestion::Cubic);
+            let source = track("cam");
+            let mut sessions = Vec::new();
+            let mut reading = JoinSet::new();
+            for number in 0..5 {
+                // A group of 1 kB frames, most of the pause before the next one ago.
+                let mut group = source.append_group();
+                for _ in 0..10 {
+                    group.write_frame(vec![number; 1000]).unwrap();
+                }
+                group.finish().unwrap();
+                tokio::time::sleep(between_groups * 9 / 10).await;
+                let (viewer, served, tracks) =
+                    server.session(carrier, (path(), path()), SessionConfig::default()).await;
+                let published = tracks.publish(source.consume()).unwrap();
+                let begin = now();
+                let subscriber = viewer.subscriber();
+                let subscription =
+                    subscriber.subscribe("cam".parse().unwrap(), SubscribeOptions::default()).await.unwrap();
+                let mut track = subscription.into_track();
+                let mut group = track.next_group().await.unwrap().unwrap();
+                let frame = group.read_frame().await.unwrap().unwrap();
+                let took = now() - begin;
+                assert_eq!((group.sequence(), frame[0]), (u64::from(number), number));
+                assert!(took <= RTT + TICKS, "{carrier:?}, every {between_groups:?}: {took:?}");
+                reading.spawn(read_on(track));
+                sessions.push((viewer, served, published));
+                tokio::time::sleep(between_groups / 10).await;
+            }
+        });
+    }
+}
+
+/// How long it takes to be answered on a connection that has a group of some megabytes to send, asked so much later.
+async fn ask_meanwhile(carrier: Carrier, rate: u64, later: Duration) -> Duration {
+    let net = Net::new(5);
+    let server = Server::new(&net, Congestion::Cubic);
+    let path = Link::delay(RTT / 2).rate(rate, Duration::from_millis(20));
+    let (viewer, _served, tracks) = server.session(carrier, (path, path), SessionConfig::default()).await;
+    let (bulk, chat) = (track("bulk"), track("chat"));
+    let _published = [&bulk, &chat].map(|track| tracks.publish(track.consume()).unwrap());
+    let subscriber = viewer.subscriber();
+    let subscription =
+        subscriber.subscribe("bulk".parse().unwrap(), SubscribeOptions::default()).await.unwrap();
+    let mut reading = JoinSet::new();
+    reading.spawn(read_on(subscription.into_track()));
+    let mut group = bulk.append_group();
+    for _ in 0..100 {
+        group.write_frame(vec![7; 50_000]).unwrap();
+    }
+    tokio::time::sleep(later).await;
+    let begin = now();
+    subscriber.subscribe("chat".parse().unwrap(), SubscribeOptions::default()).await.unwrap();
+    now() - begin
+}
+
+#[test]
+fn an_answer_does_not_wait_behind_what_a_connection_has_been_given() {
+    for carrier in CARRIERS {
+        for rate in [2_000_000, 10_000_000, 50_000_000] {
+            for later in [10, 50, 100, 200, 400, 700] {
+                let took = virtually(ask_meanwhile(carrier, rate, Duration::from_millis(later)));
+                let at = format!("{carrier:?}, {rate} bit/s, {later} ms later");
+                println!("{at}: answered after {took:?}");
+                assert!(took <= 2 * RTT, "{at}: answered after {took:?}");
+            }
+        }
+    }
+}
