@@ -5,6 +5,7 @@ mod virtual_net;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use moqt::{
     Carrier, Congestion, Retention, SessionConfig, SubscribeOptions, TrackConsumer, TrackInfo, TrackProducer,
 };
@@ -77,6 +78,49 @@ fn a_late_joiner_has_its_first_frame_after_a_round_trip() {
                 tokio::time::sleep(between_groups / 10).await;
             }
         });
+    }
+}
+
+/// How long it takes somebody who comes when so many frames of a group are there to be answered, to have the first of
+/// them, and to have all.
+async fn join_live(carrier: Carrier, frames: usize) -> [Duration; 3] {
+    let net = Net::new(4);
+    let server = Server::new(&net, Congestion::Cubic);
+    let source = track("cam");
+    let mut group = source.append_group();
+    let frame = Bytes::from(vec![7; 4000]);
+    for _ in 0..frames {
+        group.write_frame(frame.clone()).unwrap();
+    }
+    let (viewer, _served, tracks) = server.session(carrier, (path(), path()), SessionConfig::default()).await;
+    let _published = tracks.publish(source.consume()).unwrap();
+    let begin = now();
+    let subscriber = viewer.subscriber();
+    let subscription =
+        subscriber.subscribe("cam".parse().unwrap(), SubscribeOptions::default()).await.unwrap();
+    let answered = now() - begin;
+    let mut track = subscription.into_track();
+    let mut incoming = track.next_group().await.unwrap().unwrap();
+    assert_eq!(incoming.read_frame().await.unwrap().unwrap(), frame);
+    let first = now() - begin;
+    for _ in 1..frames {
+        assert_eq!(incoming.read_frame().await.unwrap().unwrap(), frame);
+    }
+    [answered, first, now() - begin]
+}
+
+#[test]
+fn in_the_middle_of_a_long_group_too_the_first_frame_comes_after_a_round_trip() {
+    for carrier in CARRIERS {
+        // Connections begin with about 12 kB, and twice as much after each round trip.
+        for (frames, rounds) in [(1, 1), (3, 3), (13, 4), (17, 4), (30, 5), (250, 9)] {
+            let [answered, first, all] = virtually(join_live(carrier, frames));
+            let at = format!("{carrier:?}, {frames} frames");
+            println!("{at}: answered after {answered:?}, the first after {first:?}, all after {all:?}");
+            assert!(answered <= RTT + TICKS, "{at}: answered after {answered:?}");
+            assert!(first <= RTT + TICKS, "{at}: the first after {first:?}");
+            assert!(all <= RTT * rounds + TICKS, "{at}: all after {all:?}");
+        }
     }
 }
 

@@ -145,9 +145,10 @@ impl<S: SendStream> Serving<S> {
         SendOrder::new(self.wish.priority, self.info.priority, self.wish.order, self.info.order, sequence)
     }
 
-    /// Whether groups are being sent, or the peer has not yet read a track that has ended.
+    /// Whether groups are being sent or a look at the track will find some, or it has ended and the peer does not know.
     fn is_busy(&self) -> bool {
-        !self.live.is_empty() || !self.unreported.is_empty() || self.end.is_some()
+        let begins = self.reading.as_ref().is_some_and(|reading| !reading.has_begun());
+        begins || !self.live.is_empty() || !self.unreported.is_empty() || self.end.is_some()
     }
 
     /// The track has ended.

@@ -58,6 +58,8 @@ pub(super) struct Reading {
     track: TrackConsumer,
     call: Arc<Call>,
     waker: Waker,
+    /// Whether it has been read from.
+    begun: bool,
     /// When it will be seen to even if nobody calls, and what waits for that.
     due: Option<(Instant, AbortHandle)>,
 }
@@ -71,25 +73,36 @@ impl Drop for Reading {
 }
 
 impl Reading {
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
     fn read(&mut self) -> Poll<(Read, Next)> {
         self.track.poll_on(&Context::from_waker(&self.waker))
     }
 }
 
 impl<C: Connection> Driver<C> {
-    /// Reads a track from now on, for a subscription.
+    /// Reads a track for a subscription that is answered, from when the answer is on its way: groups must not take the
+    /// room that the connection has for it.
     pub(super) fn read_track(&mut self, request: RequestId, track: TrackConsumer) {
+        let Some(outbox) = self.outboxes.get(&request).cloned() else { return };
         let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
         let (called, bell) = (self.called.clone(), self.bell.waker().clone());
         let call = Arc::new(Call { request, called, rung: AtomicBool::new(false), bell });
-        serving.reading = Some(Reading { track, waker: Arc::clone(&call).into(), call, due: None });
-        self.track_called(request);
+        let waker = Arc::clone(&call).into();
+        serving.reading = Some(Reading { track, waker, call, begun: false, due: None });
+        self.spawn(async move {
+            outbox.empty().await;
+            Done::TrackCalled(request)
+        });
     }
 
     /// Reads what a track has.
     pub(super) fn track_called(&mut self, request: RequestId) {
         let mut next = Next::Now;
         if let Some(reading) = self.reading(request) {
+            reading.begun = true;
             // What comes from here on calls again.
             reading.call.rung.store(false, Ordering::Release);
         }
