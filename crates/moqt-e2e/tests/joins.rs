@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use moqt::{
     Carrier, Congestion, Retention, SessionConfig, SubscribeOptions, TrackConsumer, TrackInfo, TrackProducer,
+    session::Handshake,
 };
 use tokio::{task::JoinSet, time::Instant};
 use virtual_net::{Link, Net, Server, virtually};
@@ -158,5 +159,31 @@ fn an_answer_does_not_wait_behind_what_a_connection_has_been_given() {
                 assert!(took <= 2 * RTT, "{at}: answered after {took:?}");
             }
         }
+    }
+}
+
+/// How long it takes until both sides are connected, and then until both have a session.
+async fn connect(carrier: Carrier) -> [Duration; 2] {
+    let net = Net::new(6);
+    let server = Server::new(&net, Congestion::Cubic);
+    let begin = now();
+    let (near, far) = server.connect(carrier, path(), path()).await;
+    let connected = now() - begin;
+    let config = SessionConfig::default();
+    let (client, _server) =
+        tokio::join!(Handshake::connect(near, config.clone()), Handshake::accept(far, config));
+    client.unwrap();
+    [connected, now() - begin]
+}
+
+#[test]
+fn a_session_takes_one_round_trip_for_each_of_its_handshakes() {
+    // QUIC, HTTP/3 with the request for a session, and that of the session itself.
+    for (carrier, rounds) in [(Carrier::Quic, 2), (Carrier::WebTransport, 3)] {
+        let [connected, ready] = virtually(connect(carrier));
+        println!("{carrier:?}: connected after {connected:?}, ready after {ready:?}");
+        // A server is connected half a round trip later than its client.
+        let bound = (RTT + TICKS) * rounds + RTT / 2;
+        assert!(ready <= bound, "{carrier:?}: connected after {connected:?}, ready after {ready:?}");
     }
 }

@@ -34,7 +34,14 @@ impl Request {
         alpn: Vec<u8>,
         server_name: Option<String>,
     ) -> Result<Self, AcceptError> {
-        let asked = webtransport::accept(connecting.await?).await?;
+        // A server may speak before the client has proven anything. What HTTP/3 begins with does not depend on the client,
+        // and travels with the handshake; otherwise clients would wait a round trip more for it.
+        let quic = match connecting.into_0rtt() {
+            Ok((quic, _complete)) => quic,
+            Err(connecting) => connecting.await?,
+        };
+        // The client's request comes after its part of the handshake.
+        let asked = webtransport::accept(quic).await?;
         Ok(Self { inner: Inner::WebTransport(Box::new(asked)), alpn, server_name })
     }
 
