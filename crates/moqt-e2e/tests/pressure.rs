@@ -377,3 +377,39 @@ fn where_there_is_no_queue_a_large_frame_leaves_in_one_piece() {
         });
     }
 }
+
+/// One track of 5 Mbit/s for 6 seconds over a link of 6 Mbit/s with a queue of so much time.
+async fn starts(carrier: Carrier, congestion: Congestion, queue: Duration) -> Seen {
+    let net = Net::new(1);
+    let server = Server::new(&net, congestion);
+    let link = Link::delay(ms(20)).rate(6_000_000, queue);
+    let (viewer, _served, tracks) = server.session(carrier, (link, link), SessionConfig::default()).await;
+    let source = track("cam");
+    let _published = tracks.publish(source.consume()).unwrap();
+    let options = SubscribeOptions { first: Some(0), ..SubscribeOptions::default() };
+    let subscription = viewer.subscriber().subscribe("cam".parse().unwrap(), options).await.unwrap();
+    let start = now();
+    let (seen, ()) = tokio::join!(
+        watch(subscription.into_track(), start),
+        Shape::video(5_000_000).write(&source, start, 6)
+    );
+    seen
+}
+
+#[test]
+fn a_track_that_begins_on_a_new_connection_is_in_time_at_once() {
+    for carrier in CARRIERS {
+        for congestion in [Congestion::Cubic, Congestion::NewReno] {
+            for queue in [50, 100, 200] {
+                let seen = virtually(starts(carrier, congestion, ms(queue)));
+                let latencies = seen.latencies(ALWAYS.0, ALWAYS.1);
+                let (p50, p99) = (percentile(&latencies, 50), percentile(&latencies, 99));
+                let at = format!("{carrier:?}, {congestion:?}, queue of {queue} ms");
+                println!("{at}: p50 {p50:?}, p99 {p99:?}");
+                assert_eq!(seen.whole.len(), 6, "{at}: {:?}", seen.gaps);
+                // A frame takes 28 ms to leave and 20 on its way; the first ones wait for the window to open.
+                assert!(p50 <= ms(52) && p99 <= ms(100), "{at}: p50 {p50:?}, p99 {p99:?}");
+            }
+        }
+    }
+}
