@@ -6,9 +6,11 @@ mod virtual_net;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use moqt::{
     Carrier, Congestion, Retention, SessionConfig, SubscribeOptions, TrackConsumer, TrackInfo, TrackProducer,
     session::Handshake,
+    transport::{Connection as _, SendStream},
 };
 use tokio::{task::JoinSet, time::Instant};
 use virtual_net::{Link, Net, Server, virtually};
@@ -159,6 +161,44 @@ fn an_answer_does_not_wait_behind_what_a_connection_has_been_given() {
                 assert!(took <= 2 * RTT, "{at}: answered after {took:?}");
             }
         }
+    }
+}
+
+/// How many bytes of so many a stream takes without waiting, in pieces.
+fn taken(stream: &mut impl SendStream, bytes: usize) -> usize {
+    let mut taken = 0;
+    while taken < bytes {
+        let mut piece = [Bytes::from(vec![7; 1000])];
+        match stream.write_chunks(&mut piece).now_or_never() {
+            Some(written) => taken += written.unwrap(),
+            None => break,
+        }
+    }
+    taken
+}
+
+#[test]
+fn what_goes_first_has_room_of_its_own_but_little() {
+    for carrier in CARRIERS {
+        virtually(async {
+            let net = Net::new(7);
+            let server = Server::new(&net, Congestion::Cubic);
+            let (_near, far) = server.connect(carrier, path(), path()).await;
+            // From now on nothing is acknowledged.
+            net.link(server.address(), "10.0.1.1:1".parse().unwrap(), path().loss(1.0));
+            let mut payload = far.open_uni().await.unwrap();
+            let bound = taken(&mut payload, 1_000_000);
+            assert!(bound > 30_000 && bound < 200_000, "{carrier:?}: {bound} bytes of payload");
+            let (mut first, _recv) = far.open_bi().await.unwrap();
+            assert_eq!(taken(&mut first, 1_000_000), 0, "{carrier:?}: an ordinary stream has to wait");
+            first.set_priority(i32::MAX);
+            let above = taken(&mut first, 1_000_000);
+            assert!((16_000..18_000).contains(&above), "{carrier:?}: {above} bytes above");
+            let (mut another, _recv) = far.open_bi().await.unwrap();
+            another.set_priority(i32::MAX);
+            assert_eq!(taken(&mut another, 1_000_000), 0, "{carrier:?}: they share it");
+            assert_eq!(taken(&mut payload, 1_000_000), 0, "{carrier:?}: others have none of it");
+        });
     }
 }
 

@@ -115,7 +115,7 @@ pub trait SendStream: Send + Sync + 'static {
     /// A change takes effect on bytes not yet handed to the backend, which takes little more than it can send. Of
     /// writers that find no room, the one that is polled first gets it when there is some: to let the more important
     /// one go first is up to the user, for only the user knows them all. A stream of [`i32::MAX`] need not wait for the
-    /// room that others have taken; it is for the little that controls them.
+    /// room that others have taken, up to some kB of a connection; it is for the little that controls them.
     fn set_priority(&mut self, priority: i32);
 
     /// Waits until the peer needs nothing more of this stream: `Some(code)` when it stopped it, `None` when it

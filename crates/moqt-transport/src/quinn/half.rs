@@ -117,7 +117,8 @@ impl SendHalf {
             }
         }
         let mut write = pin!(sender.write_chunks(chunks));
-        Ok(poll_fn(|cx| self.room.poll(first, || write.as_mut().poll(cx))).await?.bytes)
+        let mut write = |cx: &mut task::Context<'_>| write.as_mut().poll(cx).map_ok(|written| written.bytes);
+        Ok(poll_fn(|cx| self.room.poll(first, || write(cx))).await?)
     }
 
     /// `runtime` is where to wait, if the stream has no bytes and flow control has no room for its header.

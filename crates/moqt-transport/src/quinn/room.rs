@@ -21,6 +21,9 @@ const LEAST: u64 = 32 * 1024;
 /// The bound of a connection at its beginning, in bytes.
 pub(crate) const FIRST: u64 = 2 * LEAST;
 
+/// What may wait above the bound for streams that go first, in bytes, until there is room below it again.
+const ABOVE: u64 = 16 * 1024;
+
 /// How many bidirectional streams the peer of a connection may have open at its beginning.
 const FIRST_BIDI: u32 = 64;
 
@@ -36,6 +39,8 @@ struct Inner {
     connection: quinn::Connection,
     path: Mutex<Arc<Path>>,
     bound: AtomicU64,
+    /// How many bytes were written above it.
+    above: AtomicU64,
     /// Bidirectional streams that the peer has opened since the beginning.
     opened: AtomicU32,
     /// How many it may have open.
@@ -54,7 +59,8 @@ impl Room {
         Self(rate::path(connection).map(|path| {
             let bound = AtomicU64::new(FIRST.min(path.most));
             let (opened, bidi) = (AtomicU32::new(0), AtomicU32::new(first_bidi(path.bidi_streams)));
-            Arc::new(Inner { connection: connection.clone(), path: Mutex::new(path), bound, opened, bidi })
+            let (connection, path, above) = (connection.clone(), Mutex::new(path), AtomicU64::new(0));
+            Arc::new(Inner { connection, path, bound, above, opened, bidi })
         }))
     }
 
@@ -103,25 +109,40 @@ impl Room {
         wanted > bound
     }
 
-    /// Polls a write, and again where that found no room and there is some now. Above the bound, up to the limit of the
-    /// connection, there is room for what goes `first`.
-    pub(crate) fn poll<T>(&self, first: bool, mut write: impl FnMut() -> Poll<T>) -> Poll<T> {
+    /// Polls a write, which gives how many bytes it wrote, and again where that found no room and there is some now. What
+    /// goes `first` finds some above the bound, too.
+    pub(crate) fn poll<E>(
+        &self,
+        first: bool,
+        mut write: impl FnMut() -> Poll<Result<usize, E>>,
+    ) -> Poll<Result<usize, E>> {
         loop {
             match write() {
                 Poll::Pending if self.follow() => {}
                 Poll::Pending if first => return self.poll_above(write),
-                written => return written,
+                written => {
+                    if let (true, Some(inner)) = (first, &self.0) {
+                        inner.above.store(0, Ordering::Relaxed);
+                    }
+                    return written;
+                }
             }
         }
     }
 
-    fn poll_above<T>(&self, mut write: impl FnMut() -> Poll<T>) -> Poll<T> {
+    fn poll_above<E>(&self, mut write: impl FnMut() -> Poll<Result<usize, E>>) -> Poll<Result<usize, E>> {
         let Some(inner) = &self.0 else { return Poll::Pending };
         // Nobody moves the bound meanwhile.
         let path = inner.path();
+        if inner.above.load(Ordering::Relaxed) >= ABOVE {
+            return Poll::Pending;
+        }
         inner.connection.set_send_window(path.most);
         let written = write();
         inner.connection.set_send_window(inner.bound.load(Ordering::Relaxed));
+        if let Poll::Ready(Ok(bytes)) = written {
+            inner.above.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
         written
     }
 }
