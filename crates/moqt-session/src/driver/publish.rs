@@ -35,8 +35,8 @@ const SPARE: usize = 8;
 /// One subscription of the peer.
 pub(super) struct Serving<S: SendStream> {
     wish: Subscribe,
-    /// Aborts the answering.
-    answering: AbortHandle,
+    /// Aborts the answering, and what waits until the answer is on its way.
+    pub(super) answering: AbortHandle,
     /// The track, once the peer is answered and until it takes no new groups.
     pub(super) reading: Option<Reading>,
     info: TrackInfo,

@@ -87,15 +87,16 @@ impl<C: Connection> Driver<C> {
     /// room that the connection has for it.
     pub(super) fn read_track(&mut self, request: RequestId, track: TrackConsumer) {
         let Some(outbox) = self.outboxes.get(&request).cloned() else { return };
-        let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return };
+        let answering = self.spawn_abortable(async move {
+            outbox.empty().await;
+            Done::TrackCalled(request)
+        });
+        let Some(Use::Serving(serving)) = self.uses.get_mut(&request) else { return answering.abort() };
+        serving.answering = answering;
         let (called, bell) = (self.called.clone(), self.bell.waker().clone());
         let call = Arc::new(Call { request, called, rung: AtomicBool::new(false), bell });
         let waker = Arc::clone(&call).into();
         serving.reading = Some(Reading { track, waker, call, begun: false, due: None });
-        self.spawn(async move {
-            outbox.empty().await;
-            Done::TrackCalled(request)
-        });
     }
 
     /// Reads what a track has.

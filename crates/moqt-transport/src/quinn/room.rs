@@ -2,8 +2,8 @@
 //!
 //! What a stream has given to `quinn` cannot be put behind other streams again, so little of it should wait there:
 //! not more than the path takes in a few round trips. `quinn` knows only one bound, on all bytes of a connection that
-//! are not acknowledged, those behind a lost packet included; it is moved here. Streams that go before all others do not
-//! wait for it: an answer of some bytes must not wait until the payload before it has got through.
+//! are not acknowledged, those behind a lost packet included; it is moved here. Streams of a session that go before all
+//! others need not wait for it: an answer of some bytes must not wait until the payload before it has got through.
 
 use std::{
     sync::{
