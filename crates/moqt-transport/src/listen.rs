@@ -60,7 +60,7 @@ impl Listener {
 
     /// Listens on `address`; `[::]` means all addresses of both families.
     ///
-    /// The ALPNs in `tls` are replaced by those of `options`. Must be called within a tokio runtime.
+    /// The ALPNs in `tls` are replaced by those of `options`, and early data is never accepted. Must be called within a tokio runtime.
     ///
     /// # Errors
     ///
@@ -262,6 +262,8 @@ fn server_config(
     if tls.alpn_protocols.is_empty() {
         return Err(ListenError::NoProtocol);
     }
+    // What a client says before it has proven anything may be somebody else's, said again.
+    tls.max_early_data_size = 0;
     let crypto = QuicServerConfig::try_from(tls).map_err(|error| ListenError::Tls(Arc::new(error)))?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(options.transport.to_quinn());
