@@ -60,7 +60,8 @@ impl Listener {
 
     /// Listens on `address`; `[::]` means all addresses of both families.
     ///
-    /// The ALPNs in `tls` are replaced by those of `options`, and early data is never accepted. Must be called within a tokio runtime.
+    /// The ALPNs in `tls` are replaced by those of `options`, and early data is never accepted. Must be called within a
+    /// tokio runtime.
     ///
     /// # Errors
     ///
