@@ -164,40 +164,43 @@ fn an_answer_does_not_wait_behind_what_a_connection_has_been_given() {
     }
 }
 
-/// How many bytes of so many a stream takes without waiting, in pieces.
-fn taken(stream: &mut impl SendStream, bytes: usize) -> usize {
-    let mut taken = 0;
-    while taken < bytes {
-        let mut piece = [Bytes::from(vec![7; 1000])];
-        match stream.write_chunks(&mut piece).now_or_never() {
-            Some(written) => taken += written.unwrap(),
-            None => break,
-        }
+/// How many bytes of a megabyte a stream takes without waiting, in pieces of so many.
+fn taken(stream: &mut impl SendStream, piece: usize) -> usize {
+    const ALL: usize = 1_000_000;
+    let mut left = vec![Bytes::from(vec![7; piece]); ALL / piece];
+    while !left.is_empty()
+        && let Some(written) = stream.write_chunks(&mut left).now_or_never()
+    {
+        written.unwrap();
+        left.retain(|piece| !piece.is_empty());
     }
-    taken
+    ALL - left.iter().map(Bytes::len).sum::<usize>()
 }
 
 #[test]
 fn what_goes_first_has_room_of_its_own_but_little() {
-    for carrier in CARRIERS {
+    for (carrier, piece) in
+        CARRIERS.into_iter().flat_map(|carrier| [1000, 1_000_000].map(|size| (carrier, size)))
+    {
         virtually(async {
             let net = Net::new(7);
             let server = Server::new(&net, Congestion::Cubic);
             let (_near, far) = server.connect(carrier, path(), path()).await;
             // From now on nothing is acknowledged.
             net.link(server.address(), "10.0.1.1:1".parse().unwrap(), path().loss(1.0));
+            let at = format!("{carrier:?}, in pieces of {piece}");
             let mut payload = far.open_uni().await.unwrap();
-            let bound = taken(&mut payload, 1_000_000);
-            assert!(bound > 30_000 && bound < 200_000, "{carrier:?}: {bound} bytes of payload");
+            let bound = taken(&mut payload, piece);
+            assert!(bound > 30_000 && bound < 200_000, "{at}: {bound} bytes of payload");
             let (mut first, _recv) = far.open_bi().await.unwrap();
-            assert_eq!(taken(&mut first, 1_000_000), 0, "{carrier:?}: an ordinary stream has to wait");
+            assert_eq!(taken(&mut first, piece), 0, "{at}: an ordinary stream has to wait");
             first.set_priority(i32::MAX);
-            let above = taken(&mut first, 1_000_000);
-            assert!((16_000..18_000).contains(&above), "{carrier:?}: {above} bytes above");
+            let above = taken(&mut first, piece);
+            assert_eq!(above, 16 * 1024, "{at}: {above} bytes above");
             let (mut another, _recv) = far.open_bi().await.unwrap();
             another.set_priority(i32::MAX);
-            assert_eq!(taken(&mut another, 1_000_000), 0, "{carrier:?}: they share it");
-            assert_eq!(taken(&mut payload, 1_000_000), 0, "{carrier:?}: others have none of it");
+            assert_eq!(taken(&mut another, piece), 0, "{at}: they share it");
+            assert_eq!(taken(&mut payload, piece), 0, "{at}: others have none of it");
         });
     }
 }

@@ -6,7 +6,7 @@ use std::{
     slice, task,
 };
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use quinn::{StoppedError, VarInt};
 use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 
@@ -116,9 +116,7 @@ impl SendHalf {
                 return Ok(written);
             }
         }
-        let mut write = pin!(sender.write_chunks(chunks));
-        let mut write = |cx: &mut task::Context<'_>| write.as_mut().poll(cx).map_ok(|written| written.bytes);
-        Ok(poll_fn(|cx| self.room.poll(first, || write(cx))).await?)
+        Ok(poll_fn(|cx| self.room.poll(first, |most| poll_write(sender, chunks, most, cx))).await?)
     }
 
     /// `runtime` is where to wait, if the stream has no bytes and flow control has no room for its header.
@@ -274,6 +272,27 @@ impl Drop for SendHalf {
     }
 }
 
+/// Writes of `chunks` what there is room for, or where that is little, up to `most` bytes of the first of them.
+fn poll_write(
+    sender: &mut quinn::SendStream,
+    chunks: &mut [Bytes],
+    most: usize,
+    cx: &mut task::Context<'_>,
+) -> task::Poll<Result<usize, quinn::WriteError>> {
+    if most == usize::MAX {
+        return pin!(sender.write_chunks(chunks)).poll(cx).map_ok(|written| written.bytes);
+    }
+    let Some(chunk) = chunks.iter_mut().find(|chunk| !chunk.is_empty()) else {
+        return task::Poll::Ready(Ok(0));
+    };
+    let mut piece = [chunk.slice(..most.min(chunk.len()))];
+    let written = pin!(sender.write_chunks(&mut piece)).poll(cx).map_ok(|written| written.bytes);
+    if let task::Poll::Ready(Ok(bytes)) = written {
+        chunk.advance(bytes);
+    }
+    written
+}
+
 /// Writes what it can of `header` and then of `chunks`, and says how much of the latter that was. Cancel safe.
 async fn write_behind(
     sender: &mut quinn::SendStream,
@@ -281,7 +300,9 @@ async fn write_behind(
     chunks: &mut [Bytes],
     (room, first): (&Room, bool),
 ) -> Result<usize, quinn::WriteError> {
-    let mut write = |cx: &mut task::Context<'_>| {
+    let mut write = |cx: &mut task::Context<'_>, most: usize| {
+        // Where there is little room, the header goes alone.
+        let chunks = if most == usize::MAX { &mut *chunks } else { &mut [] };
         // Lent for the time of one attempt: nothing is counted twice, and nothing is lost with the future.
         let mut all = [const { Bytes::new() }; 1 + CHUNKS_BEHIND_HEADER];
         let [first, rest @ ..] = &mut all;
@@ -295,7 +316,7 @@ async fn write_behind(
         rest.iter_mut().zip(chunks.iter_mut()).for_each(|(lent, chunk)| std::mem::swap(lent, chunk));
         written.map_ok(|written| written.bytes - of_header)
     };
-    poll_fn(|cx| room.poll(first, || write(cx))).await
+    poll_fn(|cx| room.poll(first, |most| write(cx, most))).await
 }
 
 type Stopped = Result<Option<VarInt>, StoppedError>;

@@ -8,7 +8,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     task::Poll,
 };
@@ -22,7 +22,7 @@ const LEAST: u64 = 32 * 1024;
 pub(crate) const FIRST: u64 = 2 * LEAST;
 
 /// What may wait above the bound for streams that go first, in bytes, until there is room below it again.
-const ABOVE: u64 = 16 * 1024;
+const ABOVE: usize = 16 * 1024;
 
 /// How many bidirectional streams the peer of a connection may have open at its beginning.
 const FIRST_BIDI: u32 = 64;
@@ -40,7 +40,7 @@ struct Inner {
     path: Mutex<Arc<Path>>,
     bound: AtomicU64,
     /// How many bytes were written above it.
-    above: AtomicU64,
+    above: AtomicUsize,
     /// Bidirectional streams that the peer has opened since the beginning.
     opened: AtomicU32,
     /// How many it may have open.
@@ -59,7 +59,7 @@ impl Room {
         Self(rate::path(connection).map(|path| {
             let bound = AtomicU64::new(FIRST.min(path.most));
             let (opened, bidi) = (AtomicU32::new(0), AtomicU32::new(first_bidi(path.bidi_streams)));
-            let (connection, path, above) = (connection.clone(), Mutex::new(path), AtomicU64::new(0));
+            let (connection, path, above) = (connection.clone(), Mutex::new(path), AtomicUsize::new(0));
             Arc::new(Inner { connection, path, bound, above, opened, bidi })
         }))
     }
@@ -109,15 +109,15 @@ impl Room {
         wanted > bound
     }
 
-    /// Polls a write, which gives how many bytes it wrote, and again where that found no room and there is some now. What
-    /// goes `first` finds some above the bound, too.
+    /// Polls a write, which takes the most bytes that it may write and gives how many that were, and again where that found
+    /// no room and there is some now. What goes `first` finds a little above the bound, too.
     pub(crate) fn poll<E>(
         &self,
         first: bool,
-        mut write: impl FnMut() -> Poll<Result<usize, E>>,
+        mut write: impl FnMut(usize) -> Poll<Result<usize, E>>,
     ) -> Poll<Result<usize, E>> {
         loop {
-            match write() {
+            match write(usize::MAX) {
                 Poll::Pending if self.follow() => {}
                 Poll::Pending if first => return self.poll_above(write),
                 written => {
@@ -130,18 +130,19 @@ impl Room {
         }
     }
 
-    fn poll_above<E>(&self, mut write: impl FnMut() -> Poll<Result<usize, E>>) -> Poll<Result<usize, E>> {
+    fn poll_above<E>(&self, write: impl FnOnce(usize) -> Poll<Result<usize, E>>) -> Poll<Result<usize, E>> {
         let Some(inner) = &self.0 else { return Poll::Pending };
-        // Nobody moves the bound meanwhile.
+        // Nobody moves the bound meanwhile, nor writes above it.
         let path = inner.path();
-        if inner.above.load(Ordering::Relaxed) >= ABOVE {
+        let above = inner.above.load(Ordering::Relaxed);
+        if above >= ABOVE {
             return Poll::Pending;
         }
         inner.connection.set_send_window(path.most);
-        let written = write();
+        let written = write(ABOVE - above);
         inner.connection.set_send_window(inner.bound.load(Ordering::Relaxed));
         if let Poll::Ready(Ok(bytes)) = written {
-            inner.above.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+            inner.above.store(above + bytes, Ordering::Relaxed);
         }
         written
     }
