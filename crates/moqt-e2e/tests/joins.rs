@@ -8,14 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use moqt::{
-    Carrier, Congestion, Retention, SessionConfig, SubscribeOptions, TrackConsumer, TrackInfo, TrackProducer,
+    Carrier, Congestion, SessionConfig, SubscribeOptions, TrackConsumer,
     session::Handshake,
     transport::{Connection as _, SendStream},
 };
-use tokio::{task::JoinSet, time::Instant};
-use virtual_net::{Link, Net, Server, virtually};
-
-const CARRIERS: [Carrier; 2] = [Carrier::Quic, Carrier::WebTransport];
+use tokio::task::JoinSet;
+use virtual_net::{CARRIERS, Link, Net, Server, now, track, virtually};
 
 const RTT: Duration = Duration::from_millis(60);
 
@@ -25,15 +23,6 @@ const TICKS: Duration = Duration::from_millis(4);
 /// A path of this round trip whose queue holds 100 ms.
 fn path() -> Link {
     Link::delay(RTT / 2).rate(50_000_000, Duration::from_millis(100))
-}
-
-#[expect(clippy::disallowed_methods, reason = "the paused clock of the test")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-fn track(name: &str) -> TrackProducer {
-    TrackProducer::new(name.parse().unwrap(), TrackInfo::default(), Retention::default())
 }
 
 /// Reads frames for ever.

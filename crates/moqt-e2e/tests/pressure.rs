@@ -11,21 +11,14 @@ use std::{
 
 use bytes::{BufMut, BytesMut};
 use moqt::{
-    Carrier, Congestion, GroupOrder, Priority, Retention, SessionConfig, SubscribeOptions, SubscribeUpdate,
-    TrackConsumer, TrackEvent, TrackInfo, TrackProducer,
+    Carrier, Congestion, GroupOrder, Priority, SessionConfig, SubscribeOptions, SubscribeUpdate,
+    TrackConsumer, TrackEvent, TrackProducer,
 };
 use tokio::{task::JoinSet, time::Instant};
-use virtual_net::{Link, Net, Server, percentile, virtually};
-
-const CARRIERS: [Carrier; 2] = [Carrier::Quic, Carrier::WebTransport];
+use virtual_net::{CARRIERS, Link, Net, Server, now, percentile, track, virtually};
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
-}
-
-#[expect(clippy::disallowed_methods, reason = "the paused clock of the test")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 /// A stream of frames at a steady pace, with the time of each in its first bytes.
@@ -114,10 +107,6 @@ async fn watch(mut track: TrackConsumer, start: Instant) -> Seen {
     }
     while groups.join_next().await.is_some() {}
     Arc::into_inner(seen).unwrap().into_inner().unwrap()
-}
-
-fn track(name: &str) -> TrackProducer {
-    TrackProducer::new(name.parse().unwrap(), TrackInfo::default(), Retention::default())
 }
 
 /// Two tracks of 2 Mbit/s of different priority, swapped at half time if wanted, through a link; each with what was seen
@@ -262,23 +251,31 @@ fn swapping_priorities_swaps_the_picture_over_webtransport_too() {
     swapping_priorities_swaps_the_picture(Carrier::WebTransport);
 }
 
-/// One track of 1 Mbit/s for 20 seconds.
-async fn lossy(seed: u64, congestion: Congestion, rtt: u64, loss: f64) -> Seen {
-    let net = Net::new(seed);
-    let server = Server::new(&net, congestion);
-    let link = Link::delay(ms(rtt / 2)).rate(10_000_000, QUEUE).loss(loss);
-    let (viewer, _served, tracks) =
-        server.session(Carrier::Quic, (link, link), SessionConfig::default()).await;
+/// One track of so many bits a second, for so many seconds over a link.
+async fn one_track(
+    server: &Server,
+    carrier: Carrier,
+    link: Link,
+    bits_per_second: usize,
+    seconds: u32,
+) -> Seen {
+    let (viewer, _served, tracks) = server.session(carrier, (link, link), SessionConfig::default()).await;
     let source = track("cam");
     let _published = tracks.publish(source.consume()).unwrap();
     let options = SubscribeOptions { first: Some(0), ..SubscribeOptions::default() };
     let subscription = viewer.subscriber().subscribe("cam".parse().unwrap(), options).await.unwrap();
     let start = now();
-    let (seen, ()) = tokio::join!(
-        watch(subscription.into_track(), start),
-        Shape::video(1_000_000).write(&source, start, 20)
-    );
+    let shape = Shape::video(bits_per_second);
+    let (seen, ()) =
+        tokio::join!(watch(subscription.into_track(), start), shape.write(&source, start, seconds));
     seen
+}
+
+/// One track of 1 Mbit/s for 20 seconds.
+async fn lossy(seed: u64, congestion: Congestion, rtt: u64, loss: f64) -> Seen {
+    let server = Server::new(&Net::new(seed), congestion);
+    let link = Link::delay(ms(rtt / 2)).rate(10_000_000, QUEUE).loss(loss);
+    one_track(&server, Carrier::Quic, link, 1_000_000, 20).await
 }
 
 #[test]
@@ -380,20 +377,8 @@ fn where_there_is_no_queue_a_large_frame_leaves_in_one_piece() {
 
 /// One track of 5 Mbit/s for 6 seconds over a link of 6 Mbit/s with a queue of so much time.
 async fn starts(carrier: Carrier, congestion: Congestion, queue: Duration) -> Seen {
-    let net = Net::new(1);
-    let server = Server::new(&net, congestion);
-    let link = Link::delay(ms(20)).rate(6_000_000, queue);
-    let (viewer, _served, tracks) = server.session(carrier, (link, link), SessionConfig::default()).await;
-    let source = track("cam");
-    let _published = tracks.publish(source.consume()).unwrap();
-    let options = SubscribeOptions { first: Some(0), ..SubscribeOptions::default() };
-    let subscription = viewer.subscriber().subscribe("cam".parse().unwrap(), options).await.unwrap();
-    let start = now();
-    let (seen, ()) = tokio::join!(
-        watch(subscription.into_track(), start),
-        Shape::video(5_000_000).write(&source, start, 6)
-    );
-    seen
+    let server = Server::new(&Net::new(1), congestion);
+    one_track(&server, carrier, Link::delay(ms(20)).rate(6_000_000, queue), 5_000_000, 6).await
 }
 
 #[test]

@@ -16,17 +16,11 @@ use moqt::{
 };
 use moqt_relay::{Handle, Options, Relay};
 use tokio::{task::JoinSet, time::Instant};
-use virtual_net::{Link, Net, Server, percentile, virtually};
+use virtual_net::{CARRIERS, Link, Net, Server, now, percentile, virtually};
 
-const CARRIERS: [Carrier; 2] = [Carrier::Quic, Carrier::WebTransport];
 const DELAY: Duration = Duration::from_millis(10);
 const QUEUE: Duration = Duration::from_millis(100);
 const SECONDS: u32 = 10;
-
-#[expect(clippy::disallowed_methods, reason = "the paused clock of the test")]
-fn now() -> Instant {
-    Instant::now()
-}
 
 /// A session from a new client of the relay, that serves these tracks there.
 async fn client(

@@ -14,7 +14,8 @@ use std::{
 };
 
 use moqt::{
-    Carrier, Congestion, Fingerprint, Session, SessionConfig, Tracks, TransportOptions,
+    Carrier, Congestion, Fingerprint, Retention, Session, SessionConfig, TrackInfo, TrackProducer, Tracks,
+    TransportOptions,
     session::Handshake,
     transport::{Dialer, ListenOptions, Listener, NetConnection, PinnedCertificates},
 };
@@ -25,6 +26,18 @@ use quinn::{
 };
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio::time::{Instant, Sleep};
+
+pub const CARRIERS: [Carrier; 2] = [Carrier::Quic, Carrier::WebTransport];
+
+#[expect(clippy::disallowed_methods, reason = "the network's clock is the paused one of the test")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// A track with what is usual.
+pub fn track(name: &str) -> TrackProducer {
+    TrackProducer::new(name.parse().unwrap(), TrackInfo::default(), Retention::default())
+}
 
 /// What one direction of a path does to packets.
 #[derive(Clone, Copy, Debug)]
@@ -57,11 +70,6 @@ impl Link {
 struct LinkState {
     link: Link,
     busy_until: Instant,
-}
-
-#[expect(clippy::disallowed_methods, reason = "the network's clock is the paused one of the test")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 /// What a socket has sent: how often, and how many datagrams. Those that are short alone, as acknowledgements are, do
