@@ -1,11 +1,16 @@
 //! Subscriptions between two of our own endpoints, over a simulated network.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may panic")]
 
 mod common;
 
+use std::sync::{Arc, atomic::Ordering};
+
 use bytes::Bytes;
 use common::*;
-use moqt_session::{Reason, RequestError, SubscribeOptions, TrackError};
-use moqt_sim::for_each_seed;
+use moqt_session::{
+    Config, Handshake, Reason, RequestError, Session, SubscribeOptions, TrackError, TrackRequest, Tracks,
+};
+use moqt_sim::{Sim, Sink, Tally, for_each_seed};
 use moqt_wire::Version;
 
 #[test]
@@ -235,5 +240,52 @@ fn many_groups_grow_at_once_and_again_and_some_are_given_up() {
                 }
             }
         }
+    });
+}
+
+/// A peer that has asked for a track with a group in it, and what was done with our streams; the request waits for its
+/// answer, which is the caller's to give.
+async fn asked(sim: &Sim) -> (Session, Session, Arc<Tally>, TrackRequest) {
+    let (near, far) = sim.connect(calm());
+    let tally = Tally::with_room(1);
+    let far = Sink::new(far, Arc::clone(&tally));
+    let (near, far) =
+        tokio::join!(Handshake::connect(near, Config::default()), Handshake::accept(far, Config::default()));
+    let origin = Arc::new(Silent::default());
+    let ours = far.unwrap().start(origin.clone());
+    let peer = near.unwrap().start(Arc::new(Tracks::new()));
+    let wish = peer.subscriber();
+    drop(sim.spawn(async move { wish.subscribe(name("cam/video"), SubscribeOptions::default()).await }));
+    sim.sleep(secs(1)).await;
+    let request = origin.tracks.lock().unwrap().pop().unwrap();
+    (ours, peer, tally, request)
+}
+
+#[test]
+fn the_answer_to_a_subscription_is_written_before_its_groups() {
+    for_each_seed(|sim| async move {
+        let (_ours, _peer, tally, request) = asked(&sim).await;
+        let live = track("cam/video");
+        write_group(&live, &[b"here already"]);
+        let before = tally.answers.load(Ordering::Relaxed);
+        request.accept(live.consume());
+        sim.sleep(ms(1)).await;
+        assert_eq!(tally.writes.load(Ordering::Relaxed), 1);
+        assert_eq!(tally.answers_first.load(Ordering::Relaxed), before + 1);
+    });
+}
+
+#[test]
+fn a_flush_waits_for_groups_of_a_subscription_that_is_only_just_answered() {
+    for_each_seed(|sim| async move {
+        let (ours, _peer, tally, request) = asked(&sim).await;
+        let live = track("cam/video");
+        write_group(&live, &[b"here already"]);
+        request.accept(live.consume());
+        let before = sim.elapsed();
+        ours.publisher().flushed().await;
+        assert_eq!(tally.finished.load(Ordering::Relaxed), 1);
+        let took = sim.elapsed() - before;
+        assert!(took >= ms(10), "flushed after {took:?}, before the group was acknowledged");
     });
 }

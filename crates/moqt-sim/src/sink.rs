@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::{SimConnection, SimRecvStream, SimSendStream};
 
-/// What was done with the unidirectional streams of one [`Sink`].
+/// What was done with the streams of one [`Sink`], the unidirectional ones unless it says otherwise.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// Streams that were opened.
@@ -24,6 +24,10 @@ pub struct Tally {
     pub finished: AtomicU64,
     /// Writes.
     pub writes: AtomicU64,
+    /// Writes to bidirectional streams.
+    pub answers: AtomicU64,
+    /// How many of those came before the first of the others.
+    pub answers_first: AtomicU64,
     /// Bytes written.
     pub bytes: AtomicU64,
     /// How often somebody began to wait for the peer to stop a stream.
@@ -83,7 +87,7 @@ pub struct SinkStream(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Simulated(SimSendStream),
+    Simulated(SimSendStream, Arc<Tally>),
     Nowhere {
         tally: Arc<Tally>,
         /// When the peer will have acknowledged the end.
@@ -99,9 +103,14 @@ fn now() -> Instant {
 impl SendStream for SinkStream {
     async fn write_chunks(&mut self, chunks: &mut [Bytes]) -> Result<usize, WriteError> {
         match &mut self.0 {
-            Kind::Simulated(stream) => stream.write_chunks(chunks).await,
+            Kind::Simulated(stream, tally) => {
+                one_more(&tally.answers);
+                stream.write_chunks(chunks).await
+            }
             Kind::Nowhere { tally, .. } => {
-                one_more(&tally.writes);
+                if tally.writes.fetch_add(1, Ordering::Relaxed) == 0 {
+                    tally.answers_first.store(tally.answers.load(Ordering::Relaxed), Ordering::Relaxed);
+                }
                 let mut places = tally.lock();
                 let mut written = 0;
                 for chunk in chunks {
@@ -119,7 +128,7 @@ impl SendStream for SinkStream {
 
     fn finish(&mut self) -> Result<(), WriteError> {
         match &mut self.0 {
-            Kind::Simulated(stream) => stream.finish(),
+            Kind::Simulated(stream, _) => stream.finish(),
             Kind::Nowhere { acknowledged: Some(_), .. } => Err(WriteError::Closed),
             Kind::Nowhere { tally, acknowledged } => {
                 one_more(&tally.finished);
@@ -131,21 +140,21 @@ impl SendStream for SinkStream {
 
     fn reset(&mut self, code: Code) {
         match &mut self.0 {
-            Kind::Simulated(stream) => stream.reset(code),
+            Kind::Simulated(stream, _) => stream.reset(code),
             Kind::Nowhere { acknowledged, .. } => *acknowledged = Some(now()),
         }
     }
 
     fn set_priority(&mut self, priority: i32) {
         match &mut self.0 {
-            Kind::Simulated(stream) => stream.set_priority(priority),
+            Kind::Simulated(stream, _) => stream.set_priority(priority),
             Kind::Nowhere { tally, .. } => one_more(&tally.ranked),
         }
     }
 
     async fn stopped(&mut self) -> Result<Option<Code>, ConnectionError> {
         match &mut self.0 {
-            Kind::Simulated(stream) => stream.stopped().await,
+            Kind::Simulated(stream, _) => stream.stopped().await,
             Kind::Nowhere { tally, acknowledged } => {
                 one_more(&tally.watched);
                 match acknowledged {
@@ -159,7 +168,7 @@ impl SendStream for SinkStream {
 
     fn is_over(&mut self) -> bool {
         match &mut self.0 {
-            Kind::Simulated(stream) => stream.is_over(),
+            Kind::Simulated(stream, _) => stream.is_over(),
             Kind::Nowhere { acknowledged, .. } => acknowledged.is_some_and(|at| now() >= at),
         }
     }
@@ -171,7 +180,7 @@ impl Connection for Sink {
 
     async fn open_bi(&self) -> Result<(SinkStream, SimRecvStream), ConnectionError> {
         let (send, recv) = self.inner.open_bi().await?;
-        Ok((SinkStream(Kind::Simulated(send)), recv))
+        Ok((SinkStream(Kind::Simulated(send, Arc::clone(&self.tally))), recv))
     }
 
     async fn open_uni(&self) -> Result<SinkStream, ConnectionError> {
@@ -181,7 +190,7 @@ impl Connection for Sink {
 
     async fn accept_bi(&self) -> Result<(SinkStream, SimRecvStream), ConnectionError> {
         let (send, recv) = self.inner.accept_bi().await?;
-        Ok((SinkStream(Kind::Simulated(send)), recv))
+        Ok((SinkStream(Kind::Simulated(send, Arc::clone(&self.tally))), recv))
     }
 
     async fn accept_uni(&self) -> Result<SimRecvStream, ConnectionError> {
