@@ -1,11 +1,17 @@
-//! Which servers a client trusts, and what it says of the others.
+//! Which servers a client trusts, and what it says of the others; and what a server takes from whom it does not know yet.
 
 #![cfg(feature = "quinn")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test panics")]
 
 mod common;
 
-use moqt_transport::{CertificateProblem, Code, Connection, DialError, Fingerprint, NetConnection};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use moqt_transport::{
+    CertificateProblem, Code, Connection, DialError, Fingerprint, ListenOptions, Listener, NetConnection,
+    SendStream,
+};
 
 use crate::common::{ALPN, Identity, TIMEOUT, dialer, listen, pinning, trusting, trusting_all};
 
@@ -133,4 +139,37 @@ async fn a_new_certificate_serves_the_clients_to_come() {
     let serve = async { listener.accept().await.unwrap().accept(TIMEOUT).await.unwrap() };
     let (client, _request) = tokio::join!(dialer.connect_quic(&addresses, "localhost", &alpns), serve);
     client.unwrap();
+}
+
+#[tokio::test]
+async fn a_listener_takes_no_early_data_whatever_its_tls_configuration_allows() {
+    let identity = Identity::new(&["localhost"]);
+    let mut allowing = identity.server();
+    allowing.max_early_data_size = u32::MAX;
+    let options = ListenOptions { alpns: vec![ALPN.to_vec()], ..ListenOptions::default() };
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), allowing, options).unwrap();
+    let mut tls = trusting_all();
+    tls.enable_early_data = true;
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap();
+    let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(crypto)));
+    // The second one could go on where the first has ended.
+    for round in 1..=2 {
+        let connecting = endpoint.connect(listener.local_addr().unwrap(), "localhost").unwrap();
+        let Err(connecting) = connecting.into_0rtt() else {
+            panic!("connection {round} says something early")
+        };
+        let serve = async {
+            let request = listener.accept().await.unwrap().accept(TIMEOUT).await.unwrap();
+            request.accept().await.unwrap()
+        };
+        let (client, server) = tokio::join!(connecting, serve);
+        let client = client.unwrap();
+        // What a client needs to go on later comes before any payload.
+        server.open_uni().await.unwrap().write_all(Bytes::from_static(b"hello")).await.unwrap();
+        client.accept_uni().await.unwrap();
+        client.close(0_u32.into(), b"");
+        server.closed().await;
+    }
 }
